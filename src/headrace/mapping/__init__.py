@@ -1,0 +1,1 @@
+"""The Data Prep mapping language (pure)."""

@@ -1,0 +1,1 @@
+"""Function families of the mapping language, one a file."""

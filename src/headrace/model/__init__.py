@@ -1,0 +1,1 @@
+"""Values only: no disk, clock, network or third-party imports."""

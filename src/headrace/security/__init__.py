@@ -1,0 +1,1 @@
+"""Tokens, secrets at rest, egress rules, bounded decompression."""

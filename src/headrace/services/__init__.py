@@ -1,0 +1,1 @@
+"""The platform APIs, one package each."""

@@ -1,0 +1,1 @@
+"""Platform resources in SQLite."""

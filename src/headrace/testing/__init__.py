@@ -1,0 +1,1 @@
+"""Shipped test support: conformance suites, crash points, the oracle."""

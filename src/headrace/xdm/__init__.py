@@ -1,0 +1,1 @@
+"""Experience Data Model: composition, field trees, validation, Arrow types (pure)."""
