@@ -84,7 +84,7 @@ def open_log(directory: Path) -> Opened | None:
     base, path = found[-1]
     for (_, sealed), (following, _) in zip(found, found[1:], strict=False):
         frames, end = read_frames(sealed)
-        if end != sealed.stat().st_size or (frames and frames[-1].end != following):
+        if end != sealed.stat().st_size or (frames and frames[-1].end > following):
             raise LogCorrupt(f"segment {sealed.name} is damaged after byte {end}")
     frames, length = read_frames(path)
     size = path.stat().st_size

@@ -13,7 +13,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,6 +36,8 @@ _IOV = 1024
 class LogWriter:
     """`segment_bytes`: size at which a segment is sealed. `pending_bytes`: most bytes waiting for a sync.
     `keep_free`: bytes of the disk that are left free. `max_bytes`: most bytes of log not yet landed.
+    `landed`: flow id → (next offset, sequence) that the lake has; a log that is behind it (restored from an
+    older backup) goes on after it, so that no offset is given twice.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class LogWriter:
         pending_bytes: int = 64 * 1024 * 1024,
         keep_free: int = 256 * 1024 * 1024,
         max_bytes: int = 32 * 1024 * 1024 * 1024,
+        landed: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -75,6 +78,17 @@ class LogWriter:
             self._file = os.open(opened.path, os.O_WRONLY | os.O_APPEND)
             self._length = opened.length
             self._mark.set(self._base, self._length)
+        self._go_on_after(landed or {})
+
+    def _go_on_after(self, landed: Mapping[str, tuple[int, int]]) -> None:
+        for flow_id, (_, sequence) in landed.items():
+            self.sequences[flow_id] = max(sequence, self.sequences.get(flow_id, 0))
+        floor = max((offset for offset, _ in landed.values()), default=0)
+        self.skipped = max(0, floor - self.next_offset)
+        if self.skipped:
+            self.next_offset = floor
+            os.close(self._file)
+            self._file = -1  # the next append opens a segment at the new offset
 
     def append(
         self, layout: int, flow_id: str, revision: int, receipt: str, count: int, body: bytes,

@@ -1,0 +1,318 @@
+"""One Python function per flow revision: read, map, coerce, check, append to columns.
+
+The text of the function is written from syntax trees only. Names in it are counters; every literal, key and
+message of a user is an object in the function's globals, so no user text is ever part of the source.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.mapping.coerce import COERCERS, coerce
+from headrace.mapping.evaluate import invoke_method, member
+from headrace.mapping.functions import FUNCTIONS
+from headrace.mapping.operators import OPERATORS, UNARY_OPERATORS, elvis_empty, truth
+from headrace.mapping.syntax import (
+    ArrayLiteral,
+    Binary,
+    Call,
+    Conditional,
+    Lambda,
+    Literal,
+    MapLiteral,
+    Member,
+    Method,
+    Name,
+    Node,
+    Path,
+    Unary,
+)
+from headrace.runtime.shapes import Column, NoShape, Template
+from headrace.runtime.sources import SourceReader
+from headrace.xdm.check import constrained, constraint
+from headrace.xdm.fields import INTEGER_BOUNDS, Field
+
+MOST_WARNINGS = 100_000
+"""Warnings recorded one by one in a batch; beyond that they are counted only."""
+
+_EXACT = {"string": "str", "boolean": "bool", "number": "float"} | dict.fromkeys(INTEGER_BOUNDS, "int")
+
+
+@dataclass(slots=True)
+class GeneratedFunction:
+    """`run(records, columns, kept, failed, warned, context)` appends to `columns` (a list a column).
+
+    `kept` receives the index of each record that was appended; `failed` (index, keyword, path, message);
+    `warned` (rule, message). `context(index)` gives functions what they may know of the record.
+    """
+
+    run: Callable[..., None]
+    record_type: Any
+    source: str
+
+
+class Generator:
+    """Writes the function for rules given as (expression, destination) with their columns."""
+
+    def __init__(self, nodes: Sequence[Node], columns: Sequence[Column], tree: Field) -> None:
+        self._nodes = nodes
+        self._columns = columns
+        self._tree = tree
+        paths = [path for node in nodes for path in paths_of(node)]
+        self._reader = SourceReader(paths)
+        if not self._reader.supported or any(_reads_record(node) for node in nodes):
+            raise NoShape("the mapping reads the whole record")
+        self._globals: dict[str, Any] = {"truth": truth, "Exception": Exception, "type": type}
+        self._names: dict[int, str] = {}
+        self._keep: list[Any] = []
+        self._parameters: list[tuple[str, str]] = []
+        self._needs_context = any(_needs_context(node) for node in nodes)
+
+    def constant(self, value: Any) -> str:
+        """A global name for an object."""
+        name = self._names.get(id(value))
+        if name is None:
+            name = f"k{len(self._keep)}"
+            self._keep.append(value)
+            self._names[id(value)] = name
+            self._globals[name] = value
+        return name
+
+    def build(self) -> GeneratedFunction:
+        lines = ["def run(records, columns, kept, failed, warned, context):"]
+        lines += [f"    a{n} = columns[{n}].append" for n in range(len(self._columns))]
+        lines += ["    keep = kept.append", "    fail = failed.append", "    warn = warned.append"]
+        lines += ["    for i, r in enumerate(records):"]
+        lines += [f"        {line}" for line in self._reader.statements()]
+        if self._needs_context:
+            lines.append("        c = context(i)")
+        targets = self._targets()
+        for rule, node in enumerate(self._nodes):
+            lines += [f"        {line}" for line in self._rule(rule, node, targets[rule])]
+        lines += [f"        {line}" for line in self._checks(targets)]
+        for number, column in enumerate(self._columns):
+            value = self._assemble(column.template)
+            lines.append(f"        a{number}({value})")
+        lines.append("        keep(i)")
+        self._globals |= self._reader.constants()
+        source = "\n".join(lines)
+        namespace = dict(self._globals)
+        exec(compile(source, "<flow revision>", "exec"), namespace)  # noqa: S102 - written here, see above
+        return GeneratedFunction(namespace["run"], self._reader.record_type, source)
+
+    def _targets(self) -> dict[int, tuple[Field, str]]:
+        """Rule → (field, dotted path)."""
+        found: dict[int, tuple[Field, str]] = {}
+
+        def visit(template: Template, path: str) -> None:
+            if template.rule is not None:
+                found[template.rule] = (template.field, path)
+            for step, child in template.children.items():
+                visit(child, f"{path}[{step}]" if isinstance(step, int) else f"{path}.{step}")
+
+        for column in self._columns:
+            visit(column.template, ".".join(column.path))
+        return found
+
+    def _rule(self, rule: int, node: Node, target: tuple[Field, str]) -> list[str]:
+        field, _ = target
+        value = f"v{rule}"
+        if isinstance(node, Literal):
+            constant = coerce(node.value, field) if node.value is not None else None
+            return [f"{value} = {self.constant(constant)}"]
+        lines = [f"{value} = {self._expression(node)}", *self._coercion(value, field)]
+        if field.kind == "string" and isinstance(node, Path) and not lines[1:]:
+            return lines
+        return [
+            "try:",
+            *[f"    {line}" for line in lines],
+            "except Exception as error:",
+            f"    {value} = None",
+            f"    warn(({rule}, error))",
+        ]
+
+    def _coercion(self, value: str, field: Field) -> list[str]:
+        if not field.scalar:
+            return [f"if {value} is not None: {value} = coerce({value}, {self.constant(field)})"]
+        coercer = self.constant(COERCERS[field.kind])
+        if field.kind == "date-time":
+            return [f"if {value} is not None: {value} = {coercer}({value})"]
+        exact = _EXACT.get(field.kind)
+        if exact is None:
+            return [f"if {value} is not None: {value} = {coercer}({value})"]
+        self._globals.setdefault("coerce", coerce)
+        lines = [f"if type({value}) is not {exact} and {value} is not None: {value} = {coercer}({value})"]
+        if field.kind in INTEGER_BOUNDS:
+            low, high = INTEGER_BOUNDS[field.kind]
+            lines.append(f"elif {value} is not None and not {low} <= {value} <= {high}: {coercer}({value})")
+        return lines
+
+    # -- checks ---------------------------------------------------------------------------------------------
+
+    def _checks(self, targets: dict[int, tuple[Field, str]]) -> list[str]:
+        lines: list[str] = []
+        self._required(self._tree, (), lines)
+        for rule, (field, path) in targets.items():
+            if field.scalar and constrained(field):
+                check, name = self.constant(constraint), self.constant(field)
+                lines += [
+                    f"if v{rule} is not None:",
+                    f"    broken = {check}(v{rule}, {name})",
+                    "    if broken is not None:",
+                    f"        fail((i, broken[0], {self.constant(path)}, broken[1])); continue",
+                ]
+        for column in self._columns:
+            self._required_inside(column.template, ".".join(column.path), lines)
+        return lines
+
+    def _present(self, path: tuple[str, ...]) -> list[str]:
+        """Variables of which one must be filled for the object at `path` to exist."""
+        return [
+            f"v{rule}"
+            for column in self._columns
+            if column.path[: len(path)] == path
+            for rule in _rules(column.template)
+        ]
+
+    def _required(self, node: Field, path: tuple[str, ...], lines: list[str]) -> None:
+        inside = self._present(path)
+        if path and not inside:
+            return
+        for name in node.required:
+            child = self._present((*path, name))
+            missing = " and ".join(f"{v} is None" for v in child) or "True"
+            exists = " or ".join(f"{v} is not None" for v in inside) if path else "True"
+            at = self.constant(".".join((*path, name)))
+            text = self.constant(f"required key [{name}] not found")
+            lines.append(f"if ({missing}) and ({exists}):")
+            lines.append(f"    fail((i, 'required', {at}, {text})); continue")
+        for name, child_field in node.properties.items():
+            if child_field.kind == "object":
+                self._required(child_field, (*path, name), lines)
+
+    def _required_inside(self, template: Template, path: str, lines: list[str]) -> None:
+        for step, child in template.children.items():
+            at = f"{path}[{step}]" if isinstance(step, int) else f"{path}.{step}"
+            self._required_inside(child, at, lines)
+        if template.field.kind != "object" or not template.children:
+            return
+        inside = [f"v{rule}" for rule in _rules(template)]
+        for name in template.field.required:
+            child = template.children.get(name)
+            mine = [f"v{rule}" for rule in _rules(child)] if child else []
+            missing = " and ".join(f"{v} is None" for v in mine) or "True"
+            exists = " or ".join(f"{v} is not None" for v in inside)
+            text = self.constant(f"required key [{name}] not found")
+            lines.append(f"if ({missing}) and ({exists}):")
+            lines.append(f"    fail((i, 'required', {self.constant(f'{path}.{name}')}, {text})); continue")
+
+    # -- values of arrays and maps --------------------------------------------------------------------------
+
+    def _assemble(self, template: Template) -> str:
+        if template.rule is not None:
+            return f"v{template.rule}"
+        guard = " and ".join(f"v{rule} is None" for rule in _rules(template))
+        return f"(None if {guard} else {self._literal(template)})"
+
+    def _literal(self, template: Template) -> str:
+        kind = template.field.kind
+        if kind == "array":
+            last = max(step for step in template.children if isinstance(step, int))
+            parts = [
+                self._assemble(template.children[n]) if n in template.children else "None"
+                for n in range(last + 1)
+            ]
+            return f"[{', '.join(parts)}]"
+        entries = [(self.constant(key), self._assemble(child)) for key, child in template.children.items()]
+        if len(entries) == 1:
+            return f"{{{entries[0][0]}: {entries[0][1]}}}"
+        pairs = ", ".join(f"({key}, {value})" for key, value in entries)
+        return f"{{key: value for key, value in ({pairs},) if value is not None}}"
+
+    # -- expressions ----------------------------------------------------------------------------------------
+
+    def _expression(self, node: Node) -> str:
+        match node:
+            case Literal(value):
+                return self.constant(value) if value is not None else "None"
+            case Path():
+                return self._reader.variables[node]
+            case Name(name):
+                return next(v for n, v in reversed(self._parameters) if n == name)
+            case Call():
+                return self._call(node)
+            case Method(target, name, arguments):
+                call = self.constant(invoke_method)
+                values = [self._expression(target), self.constant(name), *map(self._expression, arguments)]
+                return f"{call}({values[0]}, {values[1]}, [{', '.join(values[2:])}])"
+            case Member(target, key):
+                return f"{self.constant(member)}({self._expression(target)}, {self._expression(key)})"
+            case Unary(operator, operand):
+                return f"{self.constant(UNARY_OPERATORS[operator])}({self._expression(operand)})"
+            case Binary():
+                return self._binary(node)
+            case Conditional(test, then, otherwise):
+                chosen = f"truth({self._expression(test)})"
+                return f"({self._expression(then)} if {chosen} else {self._expression(otherwise)})"
+            case ArrayLiteral(elements):
+                return f"[{', '.join(map(self._expression, elements))}]"
+            case MapLiteral(entries):
+                pairs = [f"{self._expression(k)}: {self._expression(v)}" for k, v in entries]
+                return f"{{{', '.join(pairs)}}}"
+            case Lambda(parameter, body):
+                variable = f"p{len(self._parameters)}"
+                self._parameters.append((parameter, variable))
+                text = self._expression(body)
+                self._parameters.pop()
+                return f"(lambda {variable}: {text})"
+
+    def _binary(self, node: Binary) -> str:
+        left, right = self._expression(node.left), self._expression(node.right)
+        match node.operator:
+            case "&&":
+                return f"(truth({left}) and truth({right}))"
+            case "||":
+                return f"(truth({left}) or truth({right}))"
+            case "?:":
+                return f"(y if not {self.constant(elvis_empty)}(y := {left}) else {right})"
+            case "??":
+                return f"(y if (y := {left}) is not None else {right})"
+        return f"{self.constant(OPERATORS[node.operator])}({left}, {right})"
+
+    def _call(self, node: Call) -> str:
+        function = FUNCTIONS[node.name]
+        arguments = [self._expression(argument) for argument in node.arguments]
+        if function.needs_context:
+            arguments.insert(0, "c")
+        return f"{self.constant(function.implementation)}({', '.join(arguments)})"
+
+
+def paths_of(node: Node) -> list[Path]:
+    """Every source path that a tree reads."""
+    match node:
+        case Path():
+            return [node]
+        case Call(_, arguments) | ArrayLiteral(arguments):
+            return [path for argument in arguments for path in paths_of(argument)]
+        case Method(target, _, arguments):
+            return [path for part in (target, *arguments) for path in paths_of(part)]
+        case Member(target, key):
+            return paths_of(target) + paths_of(key)
+        case Unary(_, operand):
+            return paths_of(operand)
+        case Binary(_, left, right):
+            return paths_of(left) + paths_of(right)
+        case Conditional(test, then, otherwise):
+            return paths_of(test) + paths_of(then) + paths_of(otherwise)
+        case MapLiteral(entries):
+            return [path for pair in entries for part in pair for path in paths_of(part)]
+        case Lambda(_, body):
+            return paths_of(body)
+        case _:
+            return []
+
+
+def _rules(template: Template) -> list[int]:
+    if template.rule is not None:
+        return [template.rule]
+    return [rule for child in template.children.values() for rule in _rules(child)]

@@ -1,0 +1,65 @@
+"""`/metrics` in Prometheus text, read from live state at each scrape."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from headrace.log.writer import LogWriter
+from headrace.runtime.supervisor import Progress, Supervisor
+
+Counts = Callable[[], Mapping[str, tuple[int, int, int, int]]]
+
+
+class DataPlane(Collector):
+    """`inlets()` gives (messages, bytes, successes, failures) by inlet id."""
+
+    def __init__(self, log: LogWriter, supervisor: Supervisor, inlets: Counts) -> None:
+        self._log = log
+        self._supervisor = supervisor
+        self._inlets = inlets
+
+    def collect(self) -> Iterable[Metric]:
+        flows = (
+            ("accepted", "records acknowledged and in the log"),
+            ("landed", "records in the data set's table"),
+            ("failed", "records in the failed table"),
+            ("pending", "records that wait in the log"),
+            ("warnings", "mapping rules that could not be computed"),
+            ("unexplained", "accepted less landed, failed and pending; 0 when all is well"),
+        )
+        families = {
+            name: GaugeMetricFamily(f"headrace_flow_{name}", text, labels=["flow"]) for name, text in flows
+        }
+        for flow, accepted in dict(self._log.sequences).items():
+            known = self._supervisor.flows.get(flow, Progress())
+            pending = max(0, accepted - known.sequence)
+            values = {
+                "accepted": accepted, "landed": known.landed, "failed": known.failed,
+                "pending": pending, "warnings": known.warnings,
+                "unexplained": accepted - known.landed - known.failed - pending,
+            }  # fmt: skip
+            for name, value in values.items():
+                families[name].add_metric([flow], value)
+        yield from families.values()
+        names = ("messages", "bytes", "success", "failure")
+        inlets = {
+            name: CounterMetricFamily(f"headrace_inlet_{name}", f"{name} since the start", labels=["inlet"])
+            for name in names
+        }
+        for inlet, counts in self._inlets().items():
+            for name, value in zip(names, counts, strict=True):
+                inlets[name].add_metric([inlet], value)
+        yield from inlets.values()
+        yield CounterMetricFamily("headrace_log_syncs", "group commits", value=self._log.syncs)
+        yield CounterMetricFamily("headrace_log_bytes", "bytes appended", value=self._log.bytes_written)
+        yield GaugeMetricFamily("headrace_log_next_offset", "offset of the next record", value=self._log.next_offset)
+        yield CounterMetricFamily("headrace_worker_restarts", "worker restarts", value=self._supervisor.restarts)
+
+
+def exposition(collector: Collector) -> bytes:
+    """The text of one scrape."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return generate_latest(registry)

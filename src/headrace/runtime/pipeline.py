@@ -1,0 +1,360 @@
+"""Records in, rows out: a pure function of (frames, flow revision).
+
+No clock, network or state: what functions such as `now()` see comes from the frame, so replaying a range gives
+the same rows and the same failures. One bad record never affects its neighbours.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from headrace.log.frames import MESSAGES, SINGLE, Frame
+from headrace.log.payloads import records as split
+from headrace.mapping.apply import CompiledMapping, apply, compile_rules
+from headrace.mapping.evaluate import Context
+from headrace.model.flow import FlowRevision
+from headrace.runtime import columns as column_building
+from headrace.runtime.generate import GeneratedFunction, Generator
+from headrace.runtime.shapes import Column, NoShape, columns_of
+from headrace.xdm.arrow import FAILED_SCHEMA, SYSTEM_METADATA
+from headrace.xdm.check import CODES, Violation, conform
+from headrace.xdm.fields import Field
+
+DECODE_CODE = "INGEST-1401-400"
+MOST_WARNING_KINDS = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class EnvelopeBody(msgspec.Struct, gc=False):
+    xdmEntity: msgspec.Raw
+
+
+class Envelope(msgspec.Struct, gc=False):
+    body: EnvelopeBody
+
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+@dataclass(slots=True)
+class Failure:
+    """One record that does not land among the good rows."""
+
+    original: bytes
+    stage: str
+    code: str
+    path: str
+    message: str
+    offset: int
+    receipt: str
+    received: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows of one revision on their way to one commit."""
+
+    pipeline: "Pipeline"
+    envelope: bool
+    partition: str
+    start: int = -1
+    next: int = -1
+    sequence: int = 0
+    first_received: int = 0
+    input_bytes: int = 0
+    values: list[list[Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    receipts: list[str] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def records(self) -> int:
+        return len(self.offsets) + len(self.failures)
+
+    def add(self, frame: Frame) -> None:
+        """Run a frame's records; frames must come in order."""
+        if self.start < 0:
+            self.start, self.first_received = frame.offset, frame.received
+        self.next = frame.end
+        self.sequence = frame.meta.sequence + frame.count
+        self.input_bytes += len(frame.body)
+        self.pipeline.run(frame, self)
+
+    def good(self, batch_id: str) -> pa.Table | None:
+        """The good rows with their system metadata, or None. Rows Arrow cannot hold become failures first."""
+        if not self.offsets:
+            return None
+        arrays = self.pipeline.assemble(self)
+        if not self.offsets:
+            return None
+        count = len(self.offsets)
+        flow = self.pipeline.revision.flow_id
+        metadata = {
+            "flowId": pa.repeat(pa.scalar(flow, pa.string()), count),
+            "sourcePartition": pa.repeat(pa.scalar(self.partition, pa.string()), count),
+            "sourceOffset": pa.array(self.offsets, pa.int64()),
+            "receiptId": pa.array(self.receipts, pa.string()),
+            "ingestTime": pa.array(self.received, pa.int64()),
+            "acp_sourceBatchId": pa.repeat(pa.scalar(batch_id, pa.string()), count),
+        }
+        ordered = [metadata[child.name] for child in SYSTEM_METADATA]
+        arrays["_acp_system_metadata"] = pa.StructArray.from_arrays(ordered, fields=list(SYSTEM_METADATA))
+        return pa.table(arrays)
+
+    def failed(self, batch_id: str) -> pa.Table | None:
+        """The failed rows, or None. To be asked after `good`."""
+        if not self.failures:
+            return None
+        revision = self.pipeline.revision
+        rows = [
+            {
+                "original": f.original, "stage": f.stage, "code": f.code, "path": f.path,
+                "message": f.message, "flowId": revision.flow_id, "flowRevision": revision.revision,
+                "sourcePartition": self.partition, "sourceOffset": f.offset, "receiptId": f.receipt,
+                "ingestTime": f.received, "acp_sourceBatchId": batch_id,
+            }
+            for f in sorted(self.failures, key=lambda failure: failure.offset)
+        ]  # fmt: skip
+        return pa.Table.from_pylist(rows, schema=FAILED_SCHEMA)
+
+
+class Pipeline:
+    """Compiled once per revision."""
+
+    def __init__(self, revision: FlowRevision) -> None:
+        self.revision = revision
+        self.tree = Field.from_json(revision.schema)
+        self.mapping: CompiledMapping | None = None
+        self.columns: list[Column] = []
+        self.generated: GeneratedFunction | None = None
+        self.plain_because: str | None = None
+        if revision.rules is not None:
+            self.mapping = compile_rules(revision.rules, self.tree, revision.allow_null_values)
+            try:
+                nodes = [rule.node for rule in self.mapping.rules]
+                steps = [rule.destination.steps for rule in self.mapping.rules]
+                self.columns = columns_of(steps, self.tree)
+                self.generated = Generator(nodes, self.columns, self.tree).build()
+            except NoShape as reason:
+                self.plain_because = str(reason)
+        if self.generated is not None:
+            kind = self.generated.record_type
+            self._decode = msgspec.json.Decoder(kind).decode
+            self._decode_messages = msgspec.json.Decoder(
+                msgspec.defstruct("Frame", [("messages", list[kind])], gc=False)
+            ).decode
+
+    def batch(self, envelope: bool, partition: str) -> Batch:
+        batch = Batch(self, envelope, partition)
+        if self.generated is not None and not envelope:
+            batch.values = [[] for _ in self.columns]
+        return batch
+
+    def run(self, frame: Frame, batch: Batch) -> None:
+        if self.generated is not None and not batch.envelope:
+            self._run_generated(frame, batch, self.generated)
+        else:
+            for index, (original, text) in enumerate(split(frame)):
+                self._run_plain(frame, batch, index, original, text)
+
+    # -- generated ------------------------------------------------------------------------------------------
+
+    def _run_generated(self, frame: Frame, batch: Batch, function: GeneratedFunction) -> None:
+        positions: Sequence[int]
+        parts: list[tuple[bytes, bytes]] | None = None
+        decoded: list[Any] = []
+        aside: list[int] = []
+        try:
+            decoded = self._decode_frame(frame)
+            positions = range(len(decoded))
+            if any(r.header_ and r.body_ for r in decoded):
+                raise ValueError
+        except Exception:  # noqa: BLE001 - whatever a record does to a decoder, it is looked at alone
+            parts = split(frame)
+            positions, decoded = [], []
+            for index, (_, text) in enumerate(parts):
+                try:
+                    record = self._decode(text)
+                    if record.header_ and record.body_:
+                        record = self._decode(record.body_)
+                except Exception:  # noqa: BLE001
+                    aside.append(index)
+                else:
+                    positions.append(index)
+                    decoded.append(record)
+        kept: list[int] = []
+        failed: list[tuple[int, str, str, str]] = []
+        warned: list[tuple[int, Exception]] = []
+        before = [len(column) for column in batch.values]
+        function.run(decoded, batch.values, kept, failed, warned, lambda i: self._context(frame, positions[i]))
+        for rule, error in warned:
+            self._warn(batch, rule, error)
+        if failed or aside:
+            parts = parts if parts is not None else split(frame)
+            for position, keyword, path, message in failed:
+                index = positions[position]
+                self._fail(frame, batch, index, parts[index][0], "validate", CODES[keyword], path, message)
+        batch.offsets += [frame.offset + positions[i] for i in kept]
+        batch.receipts += _receipts(frame, [positions[i] for i in kept])
+        batch.received += [frame.received] * len(kept)
+        if aside:
+            self._run_aside(frame, batch, aside, parts or [], before)
+
+    def _decode_frame(self, frame: Frame) -> list[Any]:
+        if frame.meta.layout == MESSAGES:
+            found: list[Any] = self._decode_messages(frame.body).messages
+            return found
+        if frame.meta.layout == SINGLE:
+            return [self._decode(frame.body)]
+        return [self._decode(text) for _, text in split(frame)]
+
+    def _run_aside(
+        self, frame: Frame, batch: Batch, aside: list[int], parts: list[tuple[bytes, bytes]], before: list[int]
+    ) -> None:
+        """Records that the pruned type could not hold go through the plain evaluator, then into the columns."""
+        for index in aside:
+            row = self._plain_row(frame, batch, index, *parts[index])
+            if row is None:
+                continue
+            for column, values in zip(self.columns, batch.values, strict=True):
+                value: Any = row
+                for step in column.path:
+                    value = value.get(step) if isinstance(value, dict) else None
+                values.append(value)
+            batch.offsets.append(frame.offset + index)
+            batch.receipts += _receipts(frame, [index])
+            batch.received.append(frame.received)
+        start = len(batch.offsets) - (len(batch.values[0]) - before[0]) if batch.values else 0
+        tail = batch.offsets[start:]
+        order = sorted(range(len(tail)), key=tail.__getitem__)
+        for values in (*batch.values, batch.offsets, batch.receipts, batch.received):
+            values[start:] = [values[start + n] for n in order]
+
+    # -- plain ----------------------------------------------------------------------------------------------
+
+    def _run_plain(self, frame: Frame, batch: Batch, index: int, original: bytes, text: bytes) -> None:
+        row = self._plain_row(frame, batch, index, original, text)
+        if row is not None:
+            batch.rows.append(row)
+            batch.offsets.append(frame.offset + index)
+            batch.receipts += _receipts(frame, [index])
+            batch.received.append(frame.received)
+
+    def _plain_row(
+        self, frame: Frame, batch: Batch, index: int, original: bytes, text: bytes
+    ) -> dict[str, Any] | None:
+        try:
+            record = _open(text, batch.envelope)
+        except Exception as error:  # noqa: BLE001
+            message = f"The record is not a JSON object: {error}"
+            self._fail(frame, batch, index, original, "decode", DECODE_CODE, "", message)
+            return None
+        row, violations = self.finish(
+            record, batch.envelope, self._context(frame, index, record),
+            lambda rule, error: self._warn(batch, rule, error),
+        )  # fmt: skip
+        if violations:
+            first = violations[0]
+            path = _dotted(first)
+            self._fail(frame, batch, index, original, "validate", first.code, path, first.message)
+            return None
+        return row
+
+    def finish(
+        self, record: dict[str, Any], envelope: bool, context: Context, warn: Callable[[int, Exception], None]
+    ) -> tuple[dict[str, Any], list[Violation]]:
+        """Map (unless the record is XDM) and validate one decoded record."""
+        if self.mapping is not None and not envelope:
+            row, warnings = apply(self.mapping, record, context)
+            for warning in warnings:
+                warn(warning.rule, warning.error)
+        else:
+            row = record
+        violations: list[Violation] = []
+        finished = conform(row, self.tree, "", violations)
+        return finished if isinstance(finished, dict) else {}, violations
+
+    def check(self, text: bytes, envelope: bool, received: int) -> list[Violation]:
+        """The violations of one record, for synchronous validation."""
+        try:
+            record = _open(text, envelope)
+        except Exception:  # noqa: BLE001
+            return [Violation("type", "", "expected type: JSONObject")]
+        context = _make_context(record, received, f"check:{received}")
+        return self.finish(record, envelope, context, lambda rule, error: None)[1]
+
+    def _context(self, frame: Frame, index: int, record: dict[str, Any] | None = None) -> Context:
+        return _make_context(record, frame.received, f"{frame.meta.flow_id}:{frame.offset + index}")
+
+    def _warn(self, batch: Batch, rule: int, error: Exception) -> None:
+        mapping = self.mapping
+        destination = mapping.rules[rule].rule.destination if mapping else ""
+        key = (destination, str(error)[:200])
+        if key not in batch.warnings and len(batch.warnings) >= MOST_WARNING_KINDS:
+            key = (destination, "further warnings")
+        batch.warnings[key] += 1
+
+    def _fail(
+        self, frame: Frame, batch: Batch, index: int, original: bytes, stage: str, code: str, path: str, message: str
+    ) -> None:  # fmt: skip
+        receipt = _receipts(frame, [index])[0]
+        batch.failures.append(
+            Failure(original, stage, code, path, message, frame.offset + index, receipt, frame.received)
+        )
+
+    # -- columns --------------------------------------------------------------------------------------------
+
+    def assemble(self, batch: Batch) -> dict[str, pa.Array]:
+        if batch.values:
+            return column_building.nest(self.tree, self.columns, batch.values)
+        return column_building.table(self.tree, batch.rows)
+
+
+def _open(text: bytes, envelope: bool) -> dict[str, Any]:
+    if envelope:
+        text = _decode_envelope(text).body.xdmEntity  # type: ignore[assignment]
+    record = _decode_any(text)
+    if not isinstance(record, dict):
+        raise ValueError(f"it is of type {type(record).__name__}")
+    if not envelope and isinstance(record.get("header"), dict) and isinstance(record.get("body"), dict):
+        inner: dict[str, Any] = record["body"]
+        return inner
+    return record
+
+
+def _make_context(record: dict[str, Any] | None, received: int, identity: str) -> Context:
+    """Functions see the time the record was received, and identifiers derived from its place in the log."""
+    counter = iter(range(2**31))
+    return Context(
+        record=record or {},
+        now=lambda: _EPOCH + timedelta(milliseconds=received),
+        new_uuid=lambda: str(uuid.uuid5(uuid.NAMESPACE_OID, f"{identity}:{next(counter)}")),
+    )
+
+
+def _receipts(frame: Frame, indexes: Sequence[int]) -> list[str]:
+    receipt = frame.meta.receipt
+    if frame.meta.layout == SINGLE:
+        return [receipt] * len(indexes)
+    given = frame.meta.indexes
+    if given is not None:
+        return [f"{receipt}-{given[i]}" for i in indexes]
+    return [f"{receipt}-{i}" for i in indexes]
+
+
+def _dotted(violation: Violation) -> str:
+    path = violation.pointer.replace("/", ".").lstrip(".")
+    if violation.keyword in ("required", "additionalProperties"):
+        name = violation.message.split("[", 1)[1].split("]", 1)[0]
+        return f"{path}.{name}" if path else name
+    return path

@@ -1,0 +1,117 @@
+"""Decoding only what a mapping reads.
+
+From the source paths of a mapping comes a msgspec type that holds just those fields: everything else in a
+record is checked for syntax and skipped. A path with an index, or one that lies below another used path, reads
+its first steps from the decoded type and walks the rest.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from headrace.mapping.syntax import Path
+
+ABSENT = msgspec.Raw()
+HEADER, BODY = "header_", "body_"
+"""Attributes of every decoded record: the raw `header` and `body` keys of an enveloped raw payload."""
+
+
+class SourceReader:
+    """Names a local variable for each path, and writes the statements that fill it from the decoded record."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = list(dict.fromkeys(paths))
+        heads = {self._head(path) for path in self._paths}
+        heads |= {(path.flat,) for path in self._paths if self._has_flat(path)}
+        self._leaves = {h for h in heads if not any(h[:n] in heads for n in range(1, len(h)))}
+        self._fields: dict[tuple[str, ...], str] = {}
+        self.variables = {path: f"s{n}" for n, path in enumerate(self._paths)}
+        self.record_type = self._struct(())
+
+    @staticmethod
+    def _head(path: Path) -> tuple[str, ...]:
+        head: list[str] = []
+        for step in path.steps:
+            if not isinstance(step, str):
+                break
+            head.append(step)
+        return tuple(head)
+
+    @staticmethod
+    def _has_flat(path: Path) -> bool:
+        return len(path.steps) > 1 and bool(path.flat) and path.steps != (path.flat,)
+
+    @property
+    def supported(self) -> bool:
+        """False when a path begins at a key that the envelope check needs for itself."""
+        return all(self._head(p) and self._head(p)[0] not in ("header", "body") for p in self._paths)
+
+    def _struct(self, prefix: tuple[str, ...]) -> Any:
+        depth = len(prefix)
+        names = list(dict.fromkeys(h[depth] for h in sorted(self._leaves) if h[:depth] == prefix))
+        fields: list[Any] = []
+        for number, name in enumerate(names):
+            at = (*prefix, name)
+            attribute = f"f{number}"
+            self._fields[at] = attribute
+            kind: Any = Any if at in self._leaves else (self._struct(at) | None)
+            fields.append((attribute, kind, msgspec.field(default=None, name=name)))
+        if not prefix:
+            fields.append((HEADER, msgspec.Raw, msgspec.field(default=ABSENT, name="header")))
+            fields.append((BODY, msgspec.Raw, msgspec.field(default=ABSENT, name="body")))
+        return msgspec.defstruct(f"Record{len(self._fields)}", fields, gc=False, frozen=True)
+
+    def statements(self) -> list[str]:
+        """Python lines that read every variable from `r`; `walk(value, steps)` and `STEPS` are provided by
+        the caller (`constants`)."""
+        lines: list[str] = []
+        nodes: dict[tuple[str, ...], str] = {(): "r"}
+        for leaf in sorted(self._leaves):
+            for depth in range(1, len(leaf)):
+                at = leaf[:depth]
+                if at not in nodes:
+                    nodes[at] = f"n{len(nodes)}"
+                    parent = nodes[at[:-1]]
+                    guard = "" if parent == "r" else f" if {parent} is not None else None"
+                    lines.append(f"{nodes[at]} = {parent}.{self._fields[at]}{guard}")
+        for number, path in enumerate(self._paths):
+            variable = self.variables[path]
+            lines.append(f"{variable} = {self._read(path, self._head(path), nodes, number)}")
+            if self._has_flat(path):
+                flat = f"r.{self._fields[(path.flat,)]}"
+                lines.append(f"if {variable} is None: {variable} = {flat}")
+        return lines
+
+    def _read(
+        self, path: Path, head: tuple[str, ...], nodes: dict[tuple[str, ...], str], number: int
+    ) -> str:
+        depth = next(n for n in range(1, len(head) + 1) if head[:n] in self._leaves)
+        parent = nodes[head[: depth - 1]]
+        value = f"{parent}.{self._fields[head[:depth]]}"
+        if parent != "r":
+            value = f"({value} if {parent} is not None else None)"
+        return value if depth == len(path.steps) else f"walk({value}, steps{number})"
+
+    def constants(self) -> dict[str, Any]:
+        """Globals that the statements use."""
+        found: dict[str, Any] = {"walk": walk}
+        for number, path in enumerate(self._paths):
+            head = self._head(path)
+            depth = next(n for n in range(1, len(head) + 1) if head[:n] in self._leaves)
+            found[f"steps{number}"] = path.steps[depth:]
+        return found
+
+
+def walk(value: Any, steps: tuple[str | int, ...]) -> Any:
+    """Follow keys and indices; None where a step does not fit. `[*]` is not for this."""
+    for step in steps:
+        if isinstance(step, str):
+            if type(value) is not dict:
+                return None
+            value = value.get(step)
+        else:
+            if type(value) is not list or not 0 <= step < len(value):
+                return None
+            value = value[step]
+    return value

@@ -1,0 +1,1 @@
+"""Streaming inlets: `POST /collection/{inletId}` and its batch form."""
