@@ -66,7 +66,9 @@ class Call:
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ApiError(400, "body", "Invalid request", f"The body is not valid JSON: {error}") from None
+            raise ApiError(
+                400, "body", "Invalid request", f"The body is not valid JSON: {error}"
+            ) from None
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; ApiError 400 otherwise."""

@@ -9,7 +9,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +136,12 @@ class Store:
         return (Scope(row[5], row[6]), _document(row)) if row else None
 
     def replace(
-        self, scope: Scope, kind: str, id: str, body: dict[str, Any], expected_version: int | None = None
+        self,
+        scope: Scope,
+        kind: str,
+        id: str,
+        body: dict[str, Any],
+        expected_version: int | None = None,
     ) -> Document:
         """Overwrite; Conflict when it does not exist or its version is not the expected one."""
         now = int(time.time() * 1000)
@@ -168,7 +173,7 @@ class Store:
         )
         return [_document(row) for row in rows]
 
-    def everywhere(self, kind: str) -> list[tuple[Scope, Document]]:
+    def everywhere(self, kind: str) -> Sequence[tuple[Scope, Document]]:
         """All of a kind in every organisation and sandbox, in order of creation."""
         rows = self.connection.execute(
             "SELECT id, version, created, updated, body, org, sandbox FROM documents WHERE kind=? ORDER BY seq",
