@@ -207,7 +207,7 @@ class Worker:
                 errors[key] = errors.get(key, 0) + 1
         place = {
             "started": int(started * 1000), "received": batch.first_received,
-            "start": batch.start, "next": batch.next, "revision": batch.pipeline.revision.revision,
+            "start": batch.start, "next": batch.next, "sequence": batch.sequence, "revision": batch.pipeline.revision.revision,
         }  # fmt: skip
         good = place | {
             "records": len(batch.offsets), "failed": 0, "warnings": batch.warnings.total(),

@@ -20,7 +20,7 @@ from headrace.log.frames import DELIMITED, LINES, MESSAGES, SINGLE
 from headrace.log.payloads import DelimitedError, split_delimited, split_lines, split_messages
 from headrace.log.writer import LogWriter
 from headrace.model.flow import FlowRevision
-from headrace.security.inflate import InflateError, TooLarge, inflate_gzip
+from headrace.security.inflate import InflateCorrupt, InflatedTooLarge, inflate_gzip
 from headrace.services.inlet import wire
 from headrace.services.inlet.directory import Directory, Inlet
 from headrace.services.inlet.envelope import (
@@ -191,9 +191,9 @@ class InletEndpoint:
         if encoding == "gzip":
             try:
                 body = inflate_gzip(body, MOST_BYTES)
-            except TooLarge:
+            except InflatedTooLarge:
                 raise too_large from None
-            except InflateError:
+            except InflateCorrupt:
                 text = "The body is not valid gzip"
                 raise Answered(400, self._problem(request.inlet.id, text, inlet=request.inlet)) from None
         elif encoding != "identity":

@@ -1,0 +1,196 @@
+"""Composition: settings → adapters → services → one ASGI application. No logic of its own."""
+
+import json
+import time
+from functools import lru_cache
+from typing import Any
+
+from headrace import __version__
+from headrace.http.application import build
+from headrace.http.contract import Answer, Call, Route
+from headrace.http.gateway import Gateway
+from headrace.lake.catalog import Lake
+from headrace.log.writer import LogWriter
+from headrace.model.flow import FlowRevision
+from headrace.runtime.metrics import DataPlane, exposition
+from headrace.runtime.pipeline import Pipeline
+from headrace.runtime.runs import run_items
+from headrace.runtime.supervisor import Supervisor
+from headrace.security.egress import Egress
+from headrace.security.keys import load_or_create_key
+from headrace.security.tokens import TokenInvalid, Tokens
+from headrace.security.vault import Vault
+from headrace.services import catalog, conversion, flow, ims, registry, sandbox
+from headrace.services.inlet.directory import Directory
+from headrace.services.inlet.endpoint import PREFIXES, InletEndpoint
+from headrace.settings import Settings
+from headrace.store.bootstrap import bootstrap
+from headrace.store.documents import Scope, Store
+from headrace.store.revisions import Revisions
+from headrace.xdm.check import Violation
+from headrace.xdm.fields import Field
+from headrace.xdm.library import Library
+
+Message = dict[str, Any]
+
+
+class Application:
+    """The server of one data directory as an ASGI application; its lifespan starts and stops the data plane."""
+
+    def __init__(self, settings: Settings, base_url: str) -> None:
+        self.settings = settings
+        data_dir = settings.data_dir
+        self.store = Store(data_dir / "headrace.db")
+        self.installation = bootstrap(self.store, data_dir, base_url)
+        self.tokens = Tokens(load_or_create_key(data_dir / "tokens.key"))
+        self.revisions = Revisions(self.store)
+        self.lake = Lake(data_dir)
+        self.supervisor = Supervisor(data_dir, settings.commit_interval, settings.commit_rows)
+        self._wire_services(base_url)
+        gateway = Gateway(self.store, self.tokens, settings.auth, self.installation)
+        self.control = build([*self._routes(), *self._own_routes()], gateway, title="Headrace")
+
+    def _wire_services(self, base_url: str) -> None:
+        settings, store = self.settings, self.store
+        self.registry = registry.RegistryService(
+            store, Library(), clock=time.time,
+            schema_in_use=lambda scope, id: self.catalog.uses_schema(scope, id),
+            on_schema_change=lambda scope, id: self.flow.refresh_schema(scope, id),
+        )  # fmt: skip
+        self.catalog = catalog.CatalogService(
+            store, schema_tree=self.registry.schema_tree, on_dataset=self._create_tables
+        )
+        self.conversion = conversion.ConversionService(
+            store, schema_tree=self.registry.schema_tree, full_schema=self.registry.full_schema,
+            columns=self._columns,
+        )  # fmt: skip
+        self.directory = Directory(
+            store, self.revisions, self.registry.schema_tree, self.catalog.dataset
+        )
+        self.flow = flow.FlowService(
+            store, self.revisions, Vault.at(settings.data_dir / "vault.key", store),
+            Egress(settings.egress_allow), base_url, datasets=self.catalog.dataset,
+            schema_tree=self.registry.schema_tree, mapping_set=self.conversion.mapping_set,
+            runs=self._runs, on_change=self.directory.changed,
+        )  # fmt: skip
+
+    def _routes(self) -> list[Route]:
+        return [
+            *ims.routes(self.store, self.tokens, self.installation),
+            *sandbox.routes(self.store, self.installation, self.directory.changed),
+            *registry.routes(self.registry),
+            *catalog.routes(self.catalog),
+            *conversion.routes(self.conversion),
+            *flow.routes(self.flow),
+        ]
+
+    def _own_routes(self) -> list[Route]:
+        return [
+            Route("GET", "/health", self._health, "plain", "Whether all is well, else why not", "none"),
+            Route("GET", "/metrics", self._metrics, "plain", "Prometheus metrics", "none"),
+        ]
+
+    # -- what services ask of the data plane ----------------------------------------------------------------
+
+    def _create_tables(self, scope: Scope, dataset_id: str, tree: Field) -> None:
+        self.lake.ensure(scope.sandbox, dataset_id, tree)
+
+    def _columns(self, scope: Scope, dataset_id: str) -> list[str]:
+        found = self.catalog.dataset(scope, dataset_id)
+        if found is None:
+            return []
+        _, _, tree = self.registry.schema_tree(scope, found["schemaRef"]["id"])
+        return leaves(tree)
+
+    def _runs(self, scope: Scope, flow_id: str | None = None) -> list[dict[str, Any]]:
+        now = int(time.time() * 1000)
+        documents = self.store.list(scope, "flows")
+        return [
+            item
+            for document in documents
+            if flow_id in (None, document.id)
+            for item in run_items(self.store, scope, document, self.settings.run_window, now)
+        ]
+
+    def _landed(self) -> dict[str, tuple[int, int]]:
+        """Flow id → (next offset, sequence) by the newest commit that the store knows."""
+        rows = self.store.connection.execute("SELECT flow_id, body FROM commits ORDER BY committed")
+        found: dict[str, tuple[int, int]] = {}
+        for flow_id, text in rows:
+            body = json.loads(text)
+            found[flow_id] = (body["next"], body["sequence"])
+        return found
+
+    # -- the data plane -------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        settings = self.settings
+        self.log = LogWriter(
+            settings.data_dir / "log", segment_bytes=settings.log_segment_bytes,
+            keep_free=settings.log_keep_free, max_bytes=settings.log_max_bytes, landed=self._landed(),
+        )  # fmt: skip
+        pipeline = lru_cache(maxsize=64)(
+            lambda flow_id, revision: Pipeline(self.revisions.get(flow_id, revision))
+        )
+
+        def check(revision: FlowRevision, record: bytes, envelope: bool) -> list[Violation]:
+            chosen: Pipeline = pipeline(revision.flow_id, revision.revision)
+            return chosen.check(record, envelope, int(time.time() * 1000))
+
+        self.inlet = InletEndpoint(self.directory, self.log, check, self._may_send)
+        self.plane = DataPlane(self.log, self.supervisor, self._inlet_counts)
+        await self.supervisor.start()
+
+    async def _stop(self) -> None:
+        await self.log.close()
+        await self.supervisor.stop()
+
+    def _may_send(self, token: str, org: str) -> bool:
+        try:
+            return self.tokens.verify(token).org_id == org
+        except TokenInvalid:
+            return False
+
+    def _inlet_counts(self) -> dict[str, tuple[int, int, int, int]]:
+        return {
+            id: (c.messages, c.bytes, c.success, c.failure)
+            for id, c in dict(self.inlet.counters).items()
+        }
+
+    def _health(self, call: Call) -> Answer:
+        reasons = self.supervisor.reasons(self.log.sequences, self.settings.landing_delay_alert)
+        if self.log.problem:
+            kind, _, detail = self.log.problem.partition(": ")
+            reasons.insert(0, {"reason": kind, "detail": detail})
+        body = {"status": "ok" if not reasons else "degraded", "version": __version__}
+        if reasons:
+            return Answer(503, body | {"reasons": reasons})
+        return Answer(200, body)
+
+    def _metrics(self, call: Call) -> Answer:
+        return Answer(200, exposition(self.plane), media_type="text/plain; version=0.0.4")
+
+    # -- ASGI -----------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            if scope["path"].startswith(PREFIXES):
+                await self.inlet(scope, receive, send)
+            else:
+                await self.control(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await receive()
+            await self._start()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await self._stop()
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+def leaves(tree: Field, prefix: str = "") -> list[str]:
+    """Dotted paths of all scalar fields below objects."""
+    found: list[str] = []
+    for name, child in tree.properties.items():
+        path = f"{prefix}{name}"
+        found += leaves(child, f"{path}.") if child.kind == "object" else [path]
+    return found

@@ -1,0 +1,71 @@
+"""The command line. Thin: every command parses its options and calls one function."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from headrace import __version__
+from headrace.errors import ConfigurationError, HeadraceError
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="headrace", description="Self-hosted streaming sources with the Experience Platform APIs."
+    )
+    top.add_argument("--version", action="version", version=f"headrace {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run everything in the foreground")
+    serve.add_argument("--data-dir", type=Path, help="directory of all data (default ./headrace-data)")
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (default 8080; 0 takes a free one)")
+    serve.add_argument("--public-url", help="base URL by which clients reach the server")
+    serve.add_argument("--auth", choices=("on", "off"), help="off: no Authorization needed (loopback only)")
+    serve.add_argument("--config", type=Path, metavar="FILE.toml", help="settings file")
+
+    sql = commands.add_parser("sql", help="query the landed tables with DuckDB")
+    sql.add_argument("query", metavar="SQL")
+    sql.add_argument("--data-dir", type=Path, help="directory of all data (default ./headrace-data)")
+    sql.add_argument("--format", choices=("table", "json", "csv"), default="table")
+
+    commands.add_parser("demo", help="run the main job on real data", add_help=False)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["demo"]:
+        from headrace.demo import main as demo
+
+        return demo(given[1:])
+    options = parser().parse_args(given)
+    try:
+        if options.command == "sql":
+            return _sql(options)
+        return _serve(options)
+    except HeadraceError as error:
+        print(f"headrace: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigurationError) else 1
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from headrace.server import serve
+    from headrace.settings import load
+
+    names = ("data_dir", "host", "port", "public_url", "auth")
+    return serve(load({name: getattr(options, name) for name in names}, options.config))
+
+
+def _sql(options: argparse.Namespace) -> int:
+    from headrace.lake.query import run
+    from headrace.settings import load
+
+    settings = load({"data_dir": options.data_dir})
+    if not settings.data_dir.is_dir():
+        raise ConfigurationError(f"there is no data directory {settings.data_dir}")
+    return run(settings.data_dir, options.query, options.format, sys.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
