@@ -126,14 +126,14 @@ class Committer:
     def _watermark(self, table: Table) -> Watermark:
         summaries: list[Mapping[str, str]] = []
         snapshot = table.current_snapshot()
-        whole = True
+        whole = snapshot is None
         while snapshot is not None:
             properties = snapshot.summary.additional_properties if snapshot.summary else {}
             summaries.append(properties)
+            whole = snapshot.sequence_number == 1  # expiry cuts the chain of parents
             if key(self._flow_id) in properties or snapshot.parent_snapshot_id is None:
                 break
             snapshot = table.metadata.snapshot_by_id(snapshot.parent_snapshot_id)
-            whole = snapshot is not None
         return current(self._flow_id, table.metadata.properties, summaries, whole=whole)
 
     @staticmethod

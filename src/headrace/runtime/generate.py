@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.mapping.coerce import COERCERS, coerce
-from headrace.mapping.evaluate import invoke_method, member
 from headrace.mapping.functions import FUNCTIONS
-from headrace.mapping.operators import OPERATORS, UNARY_OPERATORS, elvis_empty, truth
+from headrace.mapping.functions.definition import key_of
+from headrace.mapping.methods import call_method
+from headrace.mapping.operators import OPERATORS, UNARY, member, truth
 from headrace.mapping.syntax import (
     ArrayLiteral,
     Binary,
@@ -242,13 +243,12 @@ class Generator:
             case Call():
                 return self._call(node)
             case Method(target, name, arguments):
-                call = self.constant(invoke_method)
                 values = [self._expression(target), self.constant(name), *map(self._expression, arguments)]
-                return f"{call}({values[0]}, {values[1]}, [{', '.join(values[2:])}])"
+                return f"{self.constant(call_method)}({', '.join(values)})"
             case Member(target, key):
                 return f"{self.constant(member)}({self._expression(target)}, {self._expression(key)})"
             case Unary(operator, operand):
-                return f"{self.constant(UNARY_OPERATORS[operator])}({self._expression(operand)})"
+                return f"{self.constant(UNARY[operator])}({self._expression(operand)})"
             case Binary():
                 return self._binary(node)
             case Conditional(test, then, otherwise):
@@ -257,7 +257,8 @@ class Generator:
             case ArrayLiteral(elements):
                 return f"[{', '.join(map(self._expression, elements))}]"
             case MapLiteral(entries):
-                pairs = [f"{self._expression(k)}: {self._expression(v)}" for k, v in entries]
+                key = self.constant(key_of)
+                pairs = [f"{key}({self._expression(k)}): {self._expression(v)}" for k, v in entries]
                 return f"{{{', '.join(pairs)}}}"
             case Lambda(parameter, body):
                 variable = f"p{len(self._parameters)}"
@@ -274,7 +275,7 @@ class Generator:
             case "||":
                 return f"(truth({left}) or truth({right}))"
             case "?:":
-                return f"(y if not {self.constant(elvis_empty)}(y := {left}) else {right})"
+                return f"(y if truth(y := {left}) else {right})"
             case "??":
                 return f"(y if (y := {left}) is not None else {right})"
         return f"{self.constant(OPERATORS[node.operator])}({left}, {right})"
@@ -289,27 +290,45 @@ class Generator:
 
 def paths_of(node: Node) -> list[Path]:
     """Every source path that a tree reads."""
+    if isinstance(node, Path):
+        return [node]
+    return [path for child in _children(node) for path in paths_of(child)]
+
+
+def _children(node: Node) -> list[Node]:
     match node:
-        case Path():
-            return [node]
         case Call(_, arguments) | ArrayLiteral(arguments):
-            return [path for argument in arguments for path in paths_of(argument)]
+            return list(arguments)
         case Method(target, _, arguments):
-            return [path for part in (target, *arguments) for path in paths_of(part)]
+            return [target, *arguments]
         case Member(target, key):
-            return paths_of(target) + paths_of(key)
+            return [target, key]
         case Unary(_, operand):
-            return paths_of(operand)
+            return [operand]
         case Binary(_, left, right):
-            return paths_of(left) + paths_of(right)
+            return [left, right]
         case Conditional(test, then, otherwise):
-            return paths_of(test) + paths_of(then) + paths_of(otherwise)
+            return [test, then, otherwise]
         case MapLiteral(entries):
-            return [path for pair in entries for part in pair for path in paths_of(part)]
+            return [part for pair in entries for part in pair]
         case Lambda(_, body):
-            return paths_of(body)
+            return [body]
         case _:
             return []
+
+
+def _reads_record(node: Node) -> bool:
+    """Whether a function looks into the record by itself (`contains_key`)."""
+    return any(call.name in ("contains_key", "is_set") for call in _calls(node))
+
+
+def _needs_context(node: Node) -> bool:
+    return any(FUNCTIONS[call.name].needs_context for call in _calls(node))
+
+
+def _calls(node: Node) -> list[Call]:
+    found = [node] if isinstance(node, Call) else []
+    return found + [call for child in _children(node) for call in _calls(child)]
 
 
 def _rules(template: Template) -> list[int]:
