@@ -1,0 +1,111 @@
+"""Routes of the Catalog Service."""
+
+from collections.abc import Callable
+
+from headrace.errors import ApiError
+from headrace.http.contract import Answer, Call, Route
+from headrace.services.catalog.lists import projected, select
+from headrace.services.catalog.service import CatalogService, last_batches, unknown
+from headrace.store.documents import Scope
+
+BASE = "/data/foundation/catalog"
+
+
+def _scope(call: Call) -> Scope:
+    return Scope(call.who.org_id, call.who.sandbox)
+
+
+def _keep(call: Call) -> bool:
+    return call.headers.get("pragma", "").lower() != "validate-only"
+
+
+def routes(catalog: CatalogService) -> list[Route]:
+    def datasets(call: Call) -> Answer:
+        return Answer(200, select(catalog.datasets(_scope(call)), call))
+
+    def dataset(call: Call) -> Answer:
+        ids = call.params["id"].split(",")
+        found = {id: item for id in ids if (item := catalog.dataset(_scope(call), id)) is not None}
+        if not found:
+            raise unknown(call.params["id"])
+        headers = {}
+        if len(ids) == 1:
+            etag = found[ids[0]]["version"]
+            if call.headers.get("if-none-match", "").strip('"') == etag:
+                return Answer(304, None, {"etag": f'"{etag}"'})
+            headers["etag"] = f'"{etag}"'
+        return Answer(200, projected(found, call.value("properties")), headers)
+
+    def create(call: Call) -> Answer:
+        source = call.flag("requestDataSource")
+        id = catalog.create(call.who, call.object(), data_source=source, keep=_keep(call))
+        return Answer(201, [f"@/dataSets/{id}"], {"location": f"{BASE}/dataSets/{id}"})
+
+    def update(deep: bool) -> Callable[[Call], Answer]:
+        def handle(call: Call) -> Answer:
+            id = call.params["id"]
+            expected = call.headers.get("if-match")
+            catalog.update(call.who, id, call.json(), deep=deep, expected=expected, keep=_keep(call))
+            return Answer(200, [f"@/dataSets/{id}"])
+
+        return handle
+
+    def replace(call: Call) -> Answer:
+        id, expected = call.params["id"], call.headers.get("if-match")
+        catalog.replace(call.who, id, call.object(), expected=expected, keep=_keep(call))
+        return Answer(200, [f"@/dataSets/{id}"])
+
+    def delete(call: Call) -> Answer:
+        id = call.params["id"]
+        return Answer(200, [f"@/dataSets/{id}"] if catalog.delete(call.who, id) else [])
+
+    def batches(call: Call) -> Answer:
+        dataset_id = call.value("dataSet") or call.value("dataSetId")
+        return Answer(200, select(catalog.batches(_scope(call), dataset_id, call.value("batch")), call))
+
+    def batch(call: Call) -> Answer:
+        found = catalog.batches(_scope(call), batch_id=call.params["id"])
+        if not found:
+            text = f"There is no batch {call.params['id']}."
+            raise ApiError(404, "CAT-1404-404", "Resource not found", text)
+        return Answer(200, found)
+
+    def newest(call: Call) -> Answer:
+        found = last_batches(catalog, _scope(call))
+        wanted = call.value("dataSetId") or call.value("dataSet")
+        if wanted is not None:
+            found = {id: item for id, item in found.items() if id in wanted.split(",")}
+        return Answer(200, found)
+
+    def files(call: Call) -> Answer:
+        dataset_id = call.params.get("id") or call.value("dataSetId")
+        return Answer(200, select(catalog.files(_scope(call), dataset_id, call.value("batch")), call))
+
+    def views(call: Call) -> Answer:
+        found = catalog.dataset(_scope(call), call.params["id"])
+        if found is None:
+            raise unknown(call.params["id"])
+        view = {
+            "imsOrg": found["imsOrg"], "namespace": "ACP", "dataSetId": call.params["id"],
+            "name": found["name"], "version": found["version"], "created": found["created"],
+            "updated": found["updated"], "status": "enabled",
+        }  # fmt: skip
+        return Answer(200, {found["viewId"]: view})
+
+    table = [
+        ("GET", "/dataSets", datasets, "List data sets"),
+        ("POST", "/dataSets", create, "Create a data set"),
+        ("GET", "/dataSets/{id}", dataset, "Look up data sets by id"),
+        ("PATCH", "/dataSets/{id}", update(False), "Change a data set"),
+        ("PATCH", "/v2/dataSets/{id}", update(True), "Change a data set, merging deeply"),
+        ("PUT", "/dataSets/{id}", replace, "Replace a data set"),
+        ("DELETE", "/dataSets/{id}", delete, "Delete a data set"),
+        ("GET", "/dataSets/{id}/views", views, "The view of a data set"),
+        ("GET", "/dataSets/{id}/files", files, "Files of a data set"),
+        ("GET", "/dataSets/{id}/views/{view}/files", files, "Files of a data set's view"),
+        ("GET", "/dataSetFiles", files, "List data set files"),
+        ("GET", "/batches", batches, "List batches"),
+        ("GET", "/batches/{id}", batch, "Look up a batch"),
+        ("GET", "/lastBatches", newest, "The newest batches of data sets"),
+    ]
+    return [Route(m, f"{BASE}{path}", handler, "catalog", text) for m, path, handler, text in table]

@@ -1,0 +1,355 @@
+"""Data sets over the document store; batches computed from commits."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jsonpatch
+import jsonpointer
+
+from headrace.errors import ApiError
+from headrace.http.contract import Caller
+from headrace.model.ids import hex_id
+from headrace.services.catalog.lists import Items, refuse
+from headrace.store.documents import Document, Scope, Store
+from headrace.xdm.fields import Field
+
+KIND = "dataSets"
+PROTECTED = frozenset(
+    {"id", "imsOrg", "sandboxId", "created", "updated", "createdClient", "createdUser", "updatedUser", "version",
+     "viewId", "state", "namespace", "classification", "files"}
+)  # fmt: skip
+SchemaTree = Callable[[Scope, str], tuple[str, str, Field]]
+
+
+def unknown(id: str) -> ApiError:
+    return ApiError(404, "CAT-1404-404", "Resource not found", f"There is no data set {id}.")
+
+
+class CatalogService:
+    """`on_dataset(scope, id, tree)` creates the tables; `on_change` hears of every change."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        schema_tree: SchemaTree,
+        behavior: Callable[[Scope, str], str],
+        on_dataset: Callable[[Scope, str, Field], None],
+        on_delete: Callable[[Scope, str], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._schema_tree = schema_tree
+        self._behavior = behavior
+        self._on_dataset = on_dataset
+        self._on_delete = on_delete
+        self._on_change = on_change
+
+    # -- data sets ------------------------------------------------------------------------------------------
+
+    def dataset(self, scope: Scope, id: str) -> dict[str, Any] | None:
+        found = self._store.get(scope, KIND, id)
+        return self._shown(scope, found) if found else None
+
+    def datasets(self, scope: Scope) -> Items:
+        return {d.id: self._shown(scope, d) for d in self._store.list(scope, KIND)}
+
+    def uses_schema(self, scope: Scope, schema_id: str) -> bool:
+        return any(d.body["schemaRef"]["id"] == schema_id for d in self._store.list(scope, KIND))
+
+    def create(self, who: Caller, body: Mapping[str, Any], *, data_source: bool, keep: bool = True) -> str:
+        """The new data set's id; ApiError 400. Without `keep` everything is checked and nothing stored."""
+        scope = Scope(who.org_id, who.sandbox)
+        name = body.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise refuse("The key 'name' is required and must be a text.")
+        reference, tree = self._reference(scope, body.get("schemaRef"))
+        id = hex_id(24)
+        described = {"persisted": True, "containerFormat": "parquet", "format": "parquet"}
+        stored = {k: v for k, v in body.items() if k not in PROTECTED} | {
+            "schemaRef": reference,
+            "fileDescription": described | dict(_object(body.get("fileDescription"), "fileDescription")),
+            "tags": _with_system_tags(_tags(body.get("tags")), name),
+            "viewId": hex_id(24),
+            "imsOrg": who.org_id,
+            "sandboxId": who.sandbox_id,
+            "createdClient": who.client_id,
+            "createdUser": who.user_id,
+            "updatedUser": who.user_id,
+        }
+        if data_source:
+            stored["dataSourceId"] = hex_id(24)
+        if keep:
+            with self._store.transaction():
+                self._store.create(scope, KIND, id, stored)
+                self._on_dataset(scope, id, tree)
+            self._on_change()
+        return id
+
+    def update(
+        self, who: Caller, id: str, change: Any, *, deep: bool, expected: str | None, keep: bool = True
+    ) -> None:
+        """Merge an object, or apply a JSON Patch array."""
+        scope = Scope(who.org_id, who.sandbox)
+        stored = self._stored(scope, id, expected)
+        if isinstance(change, list):
+            body = _patched(stored.body, change)
+        elif isinstance(change, dict):
+            allowed = {k: v for k, v in change.items() if k not in PROTECTED}
+            body = _merged(stored.body, allowed, deep=deep)
+        else:
+            raise refuse("The body must be an object or a JSON Patch array.")
+        self._write(who, scope, stored, body, keep)
+
+    def replace(
+        self, who: Caller, id: str, body: Mapping[str, Any], *, expected: str | None, keep: bool = True
+    ) -> None:
+        scope = Scope(who.org_id, who.sandbox)
+        stored = self._stored(scope, id, expected)
+        kept = {k: v for k, v in stored.body.items() if k in PROTECTED or k == "dataSourceId"}
+        wanted = {k: v for k, v in body.items() if k not in PROTECTED}
+        wanted.setdefault("schemaRef", stored.body["schemaRef"])
+        wanted.setdefault("fileDescription", stored.body["fileDescription"])
+        if not isinstance(wanted.get("name"), str):
+            raise refuse("The key 'name' is required and must be a text.")
+        wanted["tags"] = _with_system_tags(_tags(wanted.get("tags")), wanted["name"])
+        self._write(who, scope, stored, kept | wanted, keep)
+
+    def delete(self, who: Caller, id: str) -> bool:
+        scope = Scope(who.org_id, who.sandbox)
+        for flow in self._store.list(scope, "targetConnections"):
+            if flow.body.get("params", {}).get("dataSetId") == id:
+                raise refuse(f"The target connection {flow.id} uses the data set: delete it first.")
+        if not self._store.delete(scope, KIND, id):
+            return False
+        self._on_delete(scope, id)
+        self._on_change()
+        return True
+
+    def _write(self, who: Caller, scope: Scope, stored: Document, body: dict[str, Any], keep: bool) -> None:
+        if body["schemaRef"] != stored.body["schemaRef"]:
+            before = stored.body["schemaRef"]["id"]
+            body["schemaRef"], _ = self._reference(scope, body["schemaRef"])
+            if body["schemaRef"]["id"] != before and self.batches(scope, stored.id):
+                raise refuse("The schema of a data set that holds data cannot be exchanged.")
+        body["tags"] = _tags(body.get("tags"))
+        body["updatedUser"] = who.user_id
+        if keep:
+            self._store.replace(scope, KIND, stored.id, body, stored.version)
+            self._on_change()
+
+    def _stored(self, scope: Scope, id: str, expected: str | None) -> Document:
+        stored = self._store.get(scope, KIND, id)
+        if stored is None:
+            raise unknown(id)
+        if expected is not None and expected.strip('"') not in ("*", f"1.0.{stored.version}"):
+            text = f"The data set is at version 1.0.{stored.version}, If-Match says {expected}."
+            raise ApiError(412, "CAT-1412-412", "Precondition failed", text)
+        return stored
+
+    def _reference(self, scope: Scope, given: Any) -> tuple[dict[str, Any], Field]:
+        if not isinstance(given, dict) or not isinstance(given.get("id"), str):
+            raise refuse("The key 'schemaRef' is required: {id, contentType}.")
+        content = given.get("contentType", "application/vnd.adobe.xed-full+json;version=1")
+        version = re.search(r"version\s*=\s*\"?(\d+)", str(content))
+        if version is not None and version[1] != "1":
+            raise refuse(f"schemaRef.contentType is {content}: only major version 1 exists.")
+        try:
+            id, _, tree = self._schema_tree(scope, given["id"])
+        except ApiError:
+            raise refuse(f"The schema {given['id']} does not exist.") from None
+        return {"id": id, "contentType": content}, tree
+
+    def _shown(self, scope: Scope, stored: Document) -> dict[str, Any]:
+        body = stored.body
+        newest = self._newest(stored.id)
+        return {
+            "name": body["name"],
+            **{k: v for k, v in body.items() if k != "name"},
+            "namespace": "ACP",
+            "state": "ACTIVE",
+            "version": f"1.0.{stored.version}",
+            "created": stored.created,
+            "updated": stored.updated,
+            "classification": {
+                "dataBehavior": self._behavior(scope, body["schemaRef"]["id"]),
+                "managedBy": "CUSTOMER",
+            },
+            "files": f"@/dataSets/{stored.id}/views/{body['viewId']}/files",
+            **newest,
+        }
+
+    # -- batches --------------------------------------------------------------------------------------------
+
+    def _newest(self, dataset_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for kind, name in (("good", "lastSuccessfulBatch"), ("failed", "lastFailedBatch")):
+            row = self._store.connection.execute(
+                "SELECT batch_id, committed FROM commits WHERE dataset_id=? AND kind=?"
+                " ORDER BY committed DESC LIMIT 1",
+                (dataset_id, kind),
+            ).fetchone()
+            if row:
+                found[name] = row[0]
+                if row[1] >= found.get("_at", 0):
+                    status = "success" if kind == "good" else "failed"
+                    found |= {"_at": row[1], "lastBatchId": row[0], "lastBatchStatus": status}
+        found.pop("_at", None)
+        return found
+
+    def batches(self, scope: Scope, dataset_id: str | None = None, batch_id: str | None = None) -> Items:
+        """Batches of the sandbox's data sets, newest first: one a commit and table."""
+        known = {d.id: d.body for d in self._store.list(scope, KIND)}
+        where, values = "1", []
+        for column, value in (("dataset_id", dataset_id), ("batch_id", batch_id)):
+            if value is not None:
+                where += f" AND {column}=?"
+                values.append(value)
+        rows = self._store.connection.execute(
+            "SELECT batch_id, flow_id, dataset_id, kind, committed, body FROM commits"
+            f" WHERE {where} ORDER BY committed DESC",  # noqa: S608 - column names are ours
+            values,
+        )
+        return {
+            row[0]: _batch(scope, row, json.loads(row[5]), known[row[2]]) for row in rows if row[2] in known
+        }
+
+    def files(self, scope: Scope, dataset_id: str | None, batch_id: str | None) -> Items:
+        """Data set files by an id made of batch and position."""
+        found: Items = {}
+        for id, batch in self.batches(scope, dataset_id, batch_id).items():
+            row = self._store.connection.execute(
+                "SELECT dataset_id, body, committed FROM commits WHERE batch_id=?", (id,)
+            ).fetchone()
+            body = json.loads(row[1])
+            for number, path in enumerate(body["files"]):
+                found[f"{id}-{number}"] = {
+                    "dataSetId": row[0],
+                    "batchId": id,
+                    "name": path.rsplit("/", 1)[1],
+                    "format": "parquet",
+                    "recordsCount": body["records"],
+                    "size": body["bytes"],
+                    "isValid": True,
+                    "created": row[2],
+                    "updated": row[2],
+                    "imsOrg": batch["imsOrg"],
+                    "version": "1.0.0",
+                }
+        return found
+
+
+def _batch(
+    scope: Scope, row: tuple[Any, ...], body: dict[str, Any], dataset: Mapping[str, Any]
+) -> dict[str, Any]:
+    _, flow_id, dataset_id, kind, committed, _ = row
+    good = kind == "good"
+    return {
+        "imsOrg": scope.org,
+        "sandboxId": dataset.get("sandboxId"),
+        "created": body["started"],
+        "updated": committed,
+        "createdClient": dataset.get("createdClient"),
+        "createdUser": dataset.get("createdUser"),
+        "updatedUser": dataset.get("updatedUser"),
+        "version": "1.0.0",
+        "status": "success" if good else "failed",
+        "started": body["started"],
+        "completed": committed,
+        "relatedObjects": [{"type": "dataSet", "id": dataset_id}],
+        "inputFormat": {"format": "json"},
+        "recordCount": body["records"],
+        "failedRecordCount": body["failed"],
+        "metrics": {
+            "startTime": body["started"],
+            "endTime": committed,
+            "inputRecordCount": body["records"] + body["failed"],
+            "outputRecordCount": body["records"],
+            "failedRecordCount": body["failed"],
+            "inputByteSize": body["input_bytes"],
+            "outputByteSize": body["bytes"],
+            "outputFileCount": len(body["files"]),
+        },
+        "errors": body["errors"],
+        "tags": {"flowId": [flow_id], "acp_producer": ["headrace"]},
+    }
+
+
+def last_batches(catalog: CatalogService, scope: Scope) -> Items:
+    """`/lastBatches`, keyed by data set."""
+    found: Items = {}
+    for id, dataset in catalog.datasets(scope).items():
+        if "lastBatchId" in dataset:
+            found[id] = {
+                "lastBatchId": dataset["lastBatchId"],
+                "lastBatchStatus": dataset["lastBatchStatus"],
+                "lastSuccessfulBatchId": dataset.get("lastSuccessfulBatch"),
+                "lastFailedBatchId": dataset.get("lastFailedBatch"),
+                "dataSetId": id,
+                "imsOrg": dataset["imsOrg"],
+                "sandboxId": dataset["sandboxId"],
+                "created": dataset["created"],
+                "updated": int(time.time() * 1000),
+            }
+    return found
+
+
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise refuse(f"The key '{name}' must be an object.")
+    return value
+
+
+def _tags(value: Any) -> dict[str, Any]:
+    tags = dict(_object(value, "tags"))
+    for name, values in tags.items():
+        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+            raise refuse(f"The tag '{name}' must be an array of texts.")
+    return tags
+
+
+def _with_system_tags(tags: dict[str, Any], name: str) -> dict[str, Any]:
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "dataset"
+    system = {
+        "adobe/pqs/table": [slug],
+        "adobe/siphon/table/format": ["iceberg"],
+        "acp_validationContext": ["enabled"],
+    }
+    return tags | {key: value for key, value in system.items() if key not in tags}
+
+
+def _merged(body: Mapping[str, Any], change: Mapping[str, Any], *, deep: bool) -> dict[str, Any]:
+    out = dict(body)
+    for key, value in change.items():
+        have = out.get(key)
+        if isinstance(value, dict) and isinstance(have, dict):
+            out[key] = _merged(have, value, deep=True) if deep else {**have, **value}
+        else:
+            out[key] = value
+    return out
+
+
+def _patched(body: Mapping[str, Any], operations: list[Any]) -> dict[str, Any]:
+    if len(operations) > 1000:
+        raise refuse("A patch may have at most 1,000 operations.")
+    protected = {f"/{name}" for name in PROTECTED}
+    steps = []
+    for operation in operations:
+        if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
+            raise refuse("Each operation of a patch needs 'op' and 'path'.")
+        if "/" + operation["path"].lstrip("/").split("/")[0] in protected:
+            raise refuse(f"{operation['path']} cannot be changed.")
+        # clients replace tags that are not there yet
+        if operation.get("op") == "replace" and operation["path"].startswith("/tags/"):
+            operation = {**operation, "op": "add"}
+        steps.append(operation)
+    try:
+        found: dict[str, Any] = jsonpatch.apply_patch(dict(body), steps)
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
+        raise refuse(f"The patch cannot be applied: {error}") from None
+    return found

@@ -1,0 +1,97 @@
+"""Lists of the Schema Registry: property filters, ordering, paging by the first order property."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.errors import ApiError
+from headrace.http.contract import Call
+
+MOST = 500
+_OPERATORS = ("==", "!=", "<=", ">=", "<", ">")
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a list call asked for."""
+
+    orderby: str = "updated"
+    limit: int | None = None
+    start: str | None = None
+    filters: tuple[str, ...] = ()
+
+
+def page_from(call: Call) -> Page:
+    """ApiError 400 for a limit that is no number from 0 to 500."""
+    text = call.value("limit")
+    if text is not None and (not text.isdigit() or int(text) > MOST):
+        detail = f"limit is {text}: it must be a number from 0 to {MOST}."
+        raise ApiError(400, "XDM-1301-400", "Invalid query parameter", detail)
+    filters = tuple(part for value in call.values("property") for part in _split(value))
+    limit = int(text) if text else None
+    return Page(call.value("orderby") or "updated", limit, call.value("start"), filters)
+
+
+def _split(value: str) -> list[str]:
+    """Clients also put several filters into one parameter, separated by commas."""
+    parts = value.split(",")
+    return parts if all(any(op in part for op in _OPERATORS) for part in parts) else [value]
+
+
+def page_of(items: Sequence[Item], page: Page, *, paged: bool = True) -> tuple[list[Item], Any]:
+    """(the page's items, the `start` of the next page or None)."""
+    chosen = [item for item in items if all(_fits(item, text) for text in page.filters)]
+    for name in reversed([n.strip() for n in page.orderby.split(",") if n.strip()]):
+        key = name.lstrip("-+")
+        chosen.sort(key=lambda item: _sortable(_value(item, key)), reverse=name.startswith("-"))
+    first = page.orderby.split(",")[0].strip()
+    key, descending = first.lstrip("-+"), first.startswith("-")
+    if page.start is not None:
+        edge = _sortable(_typed(page.start, _value(chosen[0], key) if chosen else None))
+        chosen = [
+            item
+            for item in chosen
+            if (_sortable(_value(item, key)) < edge if descending else _sortable(_value(item, key)) > edge)
+        ]
+    limit = page.limit if page.limit else (300 if paged else None)
+    if limit is None or len(chosen) <= limit:
+        return chosen, None
+    kept = chosen[:limit]
+    return kept, _value(kept[-1], key)
+
+
+def _value(item: Item, key: str) -> Any:
+    registry = item.get("meta:registryMetadata") or {}
+    if key == "updated":
+        return registry.get("repo:lastModifiedDate", 0)
+    if key == "created":
+        return registry.get("repo:createdDate", 0)
+    return item.get(key)
+
+
+def _sortable(value: Any) -> tuple[int, Any]:
+    if value is None:
+        return (0, 0)
+    return (1, value) if isinstance(value, int | float) else (2, str(value))
+
+
+def _typed(text: str, like: Any) -> Any:
+    return int(text) if isinstance(like, int) and text.lstrip("-").isdigit() else text
+
+
+def _fits(item: Item, text: str) -> bool:
+    at, operator = min(
+        ((text.find(op), op) for op in _OPERATORS if op in text), default=(-1, ""), key=lambda p: (p[0], -len(p[1]))
+    )
+    if at < 0:
+        return text in item
+    key, wanted = text[:at].strip(), text[at + len(operator) :].strip().strip('"')
+    value = item.get(key)
+    if isinstance(value, list):
+        return (wanted in value) == (operator == "==")
+    have = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return {
+        "==": have == wanted, "!=": have != wanted, "<": have < wanted, ">": have > wanted,
+        "<=": have <= wanted, ">=": have >= wanted,
+    }[operator]  # fmt: skip

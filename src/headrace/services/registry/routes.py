@@ -1,0 +1,177 @@
+"""Routes of the Schema Registry."""
+
+from collections.abc import Callable
+from typing import Any
+
+from headrace.http.contract import Answer, Call, Route
+from headrace.services.registry import accept
+from headrace.services.registry.descriptors import Descriptors
+from headrace.services.registry.lists import page_from, page_of
+from headrace.services.registry.sample import sample
+from headrace.services.registry.service import TYPES, RegistryService
+from headrace.services.registry.wire import BASE, listing
+from headrace.store.documents import Scope, Store
+
+WRITABLE = ("schemas", "classes", "fieldgroups", "mixins", "datatypes")
+
+
+def routes(registry: RegistryService, store: Store) -> list[Route]:
+    descriptors = Descriptors(store, registry)
+
+    def accepted(call: Call) -> str:
+        return call.headers.get("accept", "")
+
+    def lists(container: str, word: str) -> Callable[[Call], Answer]:
+        def handle(call: Call) -> Answer:
+            view = accept.list_view(accepted(call))
+            return Answer(200, registry.list(call.who, container, word, page_from(call), view))
+
+        return handle
+
+    def lookups(container: str, word: str) -> Callable[[Call], Answer]:
+        def handle(call: Call) -> Answer:
+            view = accept.lookup_view(accepted(call))
+            return Answer(200, registry.get(call.who, container, word, call.params["id"], view))
+
+        return handle
+
+    def creates(word: str) -> Callable[[Call], Answer]:
+        return lambda call: Answer(201, registry.create(call.who, word, call.object()))
+
+    def replaces(word: str) -> Callable[[Call], Answer]:
+        return lambda call: Answer(
+            200, registry.replace(call.who, word, call.params["id"], call.object())
+        )
+
+    def patches(word: str) -> Callable[[Call], Answer]:
+        return lambda call: Answer(200, registry.patch(call.who, word, call.params["id"], call.json()))
+
+    def deletes(word: str) -> Callable[[Call], Answer]:
+        def handle(call: Call) -> Answer:
+            registry.delete(call.who, word, call.params["id"])
+            return Answer(204)
+
+        return handle
+
+    def behaviors(call: Call) -> Answer:
+        found: list[Any] = list(registry.library.of_type("behaviors"))
+        items, following = page_of(found, page_from(call))
+        return Answer(200, listing(items, "behaviors", "updated", following))
+
+    def behavior(call: Call) -> Answer:
+        view = accept.lenient_view(accepted(call))
+        return Answer(200, registry.get(call.who, "global", "behaviors", call.params["id"], view))
+
+    def stats(call: Call) -> Answer:
+        return Answer(200, _stats(registry, store, call))
+
+    def unions(call: Call) -> Answer:
+        items, following = page_of(registry.unions(call.who), page_from(call))
+        return Answer(200, listing(items, "unions", "updated", following))
+
+    def union(call: Call) -> Answer:
+        view = accept.lenient_view(accepted(call))
+        return Answer(200, registry.union(call.who, call.params["id"], view))
+
+    def delete_descriptor(call: Call) -> Answer:
+        descriptors.delete(call.who, call.params["id"])
+        return Answer(204)
+
+    def sample_data(call: Call) -> Answer:
+        scope = Scope(call.who.org_id, call.who.sandbox)
+        _, _, tree = registry.schema_tree(scope, call.params["id"])
+        return Answer(200, sample(tree))
+
+    def route(method: str, path: str, handler: Callable[[Call], Answer], summary: str) -> Route:
+        return Route(method, f"{BASE}{path}", handler, "registry", summary)
+
+    found = [
+        route("GET", "/stats", stats, "Usage summary of the sandbox"),
+        route("GET", "/global/behaviors", behaviors, "List behaviors"),
+        route("GET", "/global/behaviors/{id:path}", behavior, "Look up a behavior"),
+        route("GET", "/tenant/unions", unions, "List union views"),
+        route("GET", "/tenant/unions/{id:path}", union, "Look up a union view"),
+        route(
+            "GET", "/rpc/auditlog/{id:path}",
+            lambda call: Answer(200, registry.audit_log(call.who, call.params["id"])),
+            "Changes of a resource",
+        ),
+        route("GET", "/rpc/sampledata/{id:path}", sample_data, "A sample record of a schema"),
+        route(
+            "GET", "/tenant/descriptors",
+            lambda call: Answer(
+                200,
+                descriptors.list(call.who, page_from(call), accept.descriptor_view(accepted(call))),
+            ),
+            "List descriptors",
+        ),
+        route(
+            "POST", "/tenant/descriptors",
+            lambda call: Answer(201, descriptors.create(call.who, call.object())),
+            "Create a descriptor",
+        ),
+        route(
+            "GET", "/tenant/descriptors/{id:path}",
+            lambda call: Answer(200, descriptors.get(call.who, call.params["id"])),
+            "Look up a descriptor",
+        ),
+        route(
+            "PUT", "/tenant/descriptors/{id:path}",
+            lambda call: Answer(201, descriptors.replace(call.who, call.params["id"], call.object())),
+            "Replace a descriptor",
+        ),
+        route("DELETE", "/tenant/descriptors/{id:path}", delete_descriptor, "Delete a descriptor"),
+    ]  # fmt: skip
+    for word in WRITABLE:
+        for container in ("tenant", "global"):
+            found += [
+                route("GET", f"/{container}/{word}", lists(container, word), f"List {container} {word}"),
+                route(
+                    "GET", f"/{container}/{word}/{{id:path}}", lookups(container, word),
+                    f"Look up one of {container} {word}",
+                ),
+            ]  # fmt: skip
+        found += [
+            route("POST", f"/tenant/{word}", creates(word), f"Create one of {word}"),
+            route("PUT", f"/tenant/{word}/{{id:path}}", replaces(word), f"Replace one of {word}"),
+            route("PATCH", f"/tenant/{word}/{{id:path}}", patches(word), f"Change one of {word}"),
+            route("DELETE", f"/tenant/{word}/{{id:path}}", deletes(word), f"Delete one of {word}"),
+        ]
+    return found
+
+
+def _stats(registry: RegistryService, store: Store, call: Call) -> dict[str, Any]:
+    who = call.who
+    scope = Scope(who.org_id, who.sandbox)
+    kinds = dict.fromkeys(TYPES.values())
+    documents = {kind: store.list(scope, kind) for kind in kinds if kind != "behaviors"}
+    everything = [d for found in documents.values() for d in found]
+
+    def brief(moment: str, newest: list[Any]) -> list[dict[str, Any]]:
+        return [
+            {
+                **{k: d.body[k] for k in ("title", "description", "meta:resourceType", "$id") if k in d.body},
+                f"meta:{moment}": getattr(d, moment),
+                "version": f"1.{d.version}",
+            }
+            for d in newest
+        ]
+
+    usage: dict[str, list[dict[str, Any]]] = {}
+    for document in documents["schemas"]:
+        view = registry.get(who, "tenant", "schemas", document.id, accept.View(version=1))
+        item = {k: document.body[k] for k in ("$id", "title", "description") if k in document.body}
+        usage.setdefault(view["meta:class"], []).append(item)
+    return {
+        "imsOrg": who.org_id,
+        "tenantId": who.tenant_id,
+        "counts": {kind: len(found) for kind, found in documents.items()}
+        | {"unions": len(registry.unions(who))},
+        "recentlyCreatedResources": brief(
+            "created", sorted(everything, key=lambda d: -d.created)[:10]
+        ),
+        "recentlyUpdatedResources": brief(
+            "updated", sorted(everything, key=lambda d: -d.updated)[:10]
+        ),
+        "classUsage": usage,
+    }
