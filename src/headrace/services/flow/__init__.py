@@ -1,0 +1,1 @@
+"""Flow Service: connections, source and target connections, dataflows, runs, specifications."""

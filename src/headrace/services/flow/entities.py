@@ -1,0 +1,159 @@
+"""What connections, their source and target forms, and dataflows have in common."""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema_rs
+
+from headrace.errors import ApiError
+from headrace.http import patch
+from headrace.http.contract import Call, Caller
+from headrace.http.etags import matches
+from headrace.model.ids import etag_text, uuid_text
+from headrace.services.flow.faults import invalid, missing
+from headrace.store.documents import Document, Scope, Store
+
+OPERATIONS = frozenset({"add", "replace", "remove"})
+
+
+def scope_of(caller: Caller) -> Scope:
+    """Where the caller's documents are."""
+    return Scope(caller.org_id, caller.sandbox)
+
+
+def check(schema: dict[str, Any], value: Any, where: str, number: int = 1100) -> None:
+    """Validate against a specification's schema; the values themselves are never repeated."""
+    validator = jsonschema_rs.validator_for(schema, mask="the value")
+    faults = [
+        f"{'.'.join([where, *map(str, error.instance_path)])}: {error.message}"
+        for error in validator.iter_errors(value)
+    ]
+    if faults:
+        raise invalid(number, "; ".join(faults[:5]))
+
+
+def text(body: dict[str, Any], name: str) -> str:
+    """A text that must be there."""
+    value = body.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise invalid(1100, f"{name} must be a text that is not empty.")
+    return value
+
+
+def draft(call: Call) -> bool:
+    """Whether `mode=draft` was asked for."""
+    mode = call.value("mode")
+    if mode is not None and mode.lower() != "draft":
+        raise invalid(1452, f"mode can only be draft, not '{mode}'.")
+    return mode is not None
+
+
+class Entities:
+    """One kind of resource in the store."""
+
+    def __init__(self, store: Store, kind: str) -> None:
+        self.store = store
+        self.kind = kind
+
+    def create(self, caller: Caller, body: dict[str, Any], id: str | None = None) -> dict[str, Any]:
+        """Store a new resource with its audit fields and its first etag."""
+        id = id or uuid_text()
+        etag = etag_text(int(time.time()))
+        whole = {
+            "id": id,
+            "createdBy": caller.user_id,
+            "updatedBy": caller.user_id,
+            "createdClient": caller.client_id,
+            "updatedClient": caller.client_id,
+            "sandboxId": caller.sandbox_id,
+            "sandboxName": caller.sandbox,
+            "imsOrgId": caller.org_id,
+            **body,
+            "version": etag,
+            "etag": etag,
+        }
+        self.store.create(scope_of(caller), self.kind, id, whole)
+        return whole
+
+    def get(self, scope: Scope, id: str) -> Document:
+        found = self.store.get(scope, self.kind, id)
+        if found is None:
+            raise missing(self.kind, id)
+        return found
+
+    def all(self, scope: Scope) -> list[Document]:
+        return self.store.list(scope, self.kind)
+
+    def save(self, caller: Caller, document: Document, body: dict[str, Any]) -> dict[str, Any]:
+        """Overwrite under a new etag."""
+        etag = etag_text(int(time.time()))
+        whole = {
+            **body,
+            "version": etag,
+            "etag": etag,
+            "updatedBy": caller.user_id,
+            "updatedClient": caller.client_id,
+        }
+        self.store.replace(scope_of(caller), self.kind, document.id, whole, document.version)
+        return whole
+
+    def guard(self, call: Call, document: Document, *, required: bool) -> None:
+        """Check If-Match (a header, or a query parameter as some clients send it)."""
+        given = (
+            call.headers.get("if-match") or call.value("if-match") or call.value("If-Match") or ""
+        )
+        if not given.strip():
+            if required:
+                raise ApiError(
+                    400,
+                    "FLOW-1403-400",
+                    "Header is missing",
+                    "The If-Match header is required; send the resource's etag.",
+                    id=document.id,
+                    type=self.kind,
+                )
+            return
+        current = document.body["etag"]
+        if not matches(given, current):
+            raise ApiError(
+                412,
+                "FLOW-1404-412",
+                "Version not matching",
+                f"Supplied version=[{given}] does not match the current version on entity=[{current}]",
+                id=document.id,
+                type=self.kind,
+            )
+
+    def patched(
+        self,
+        call: Call,
+        document: Document,
+        allowed: frozenset[str],
+        refuse: Callable[[patch.Operation], None] | None = None,
+        view: dict[str, Any] | None = None,
+    ) -> tuple[dict[str, Any], list[patch.Operation]]:
+        """The body after the call's patch; `allowed` names the top-level keys it may touch."""
+        body = call.json() if call.body.strip() else None
+        try:
+            operations = patch.parse(body, OPERATIONS)
+            for operation in operations:
+                if refuse is not None:
+                    refuse(operation)
+                if not operation.steps or operation.steps[0] not in allowed:
+                    names = ", ".join(sorted(f"/{name}" for name in allowed))
+                    raise invalid(
+                        1455,
+                        f"{operation.path or 'The root'} cannot be changed; allowed are {names}.",
+                    )
+            before = copy.deepcopy(view if view is not None else document.body)
+            return patch.apply(before, operations), operations
+        except patch.PatchRefused as error:
+            number = {"empty": 1405, "operation": 1434}.get(error.reason, 1455)
+            raise invalid(number, str(error)) from None
+
+
+def audited(document: Document) -> dict[str, Any]:
+    """A stored body with its times."""
+    return {**document.body, "createdAt": document.created, "updatedAt": document.updated}
