@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 import load
 from events import events
+
 from headrace.testing.server import PlatformClient, ServerProcess
 
 RULES = {
@@ -34,7 +34,8 @@ RULES = {
     "web.webPageDetails.URL": "page.url",
 }
 GROUPS = tuple(
-    f"https://ns.adobe.com/xdm/context/experienceevent-{name}" for name in ("commerce", "environment-details", "web")
+    f"https://ns.adobe.com/xdm/context/experienceevent-{name}"
+    for name in ("commerce", "environment-details", "web")
 )
 
 
@@ -83,7 +84,9 @@ def measure(count: int, batch: int, connections: int, **environment: str) -> dic
         server = ServerProcess(Path(directory) / "data", **environment).start()
         try:
             client = PlatformClient(server.credentials())
-            rules = [{"sourceType": "ATTRIBUTE", "source": s, "destination": d} for d, s in RULES.items()]
+            rules = [
+                {"sourceType": "ATTRIBUTE", "source": s, "destination": d} for d, s in RULES.items()
+            ]
             journey = client.create_flow({}, rules, groups=GROUPS)
             headers = {"Content-Type": "application/json", "x-adobe-flow-id": journey.flow_id}
             distinct = events(min(count, 20_000))
@@ -135,7 +138,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=500_000)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--compare", action="store_true", help="also with the straightforward pipeline")
+    parser.add_argument(
+        "--compare", action="store_true", help="also with the straightforward pipeline"
+    )
     options = parser.parse_args()
     found = measure(options.events, options.batch, options.connections)
     show(f"batches of {options.batch}", found)
@@ -143,7 +148,9 @@ def main() -> None:
         few = min(options.events, 100_000)
         ours = measure(few, options.batch, options.connections)
         show("headrace", ours)
-        plain = measure(few, options.batch, options.connections, HEADRACE_BENCH_PIPELINE="straightforward")
+        plain = measure(
+            few, options.batch, options.connections, HEADRACE_BENCH_PIPELINE="straightforward"
+        )
         show("straightforward pipeline", plain)
         print(f"ratio {ours['committed'] / plain['committed']:.1f}")
 

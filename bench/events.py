@@ -5,9 +5,43 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-FIRST = "Ada Grace Alan Edsger Barbara Donald Margaret Ken Dennis Radia Leslie Tony".split()
-LAST = "Lovelace Hopper Turing Dijkstra Liskov Knuth Hamilton Thompson Ritchie Perlman".split()
-CITIES = "Amsterdam Berlin Chicago Delhi Florence Geneva Helsinki Istanbul Jakarta".split()
+FIRST = [
+    "Ada",
+    "Grace",
+    "Alan",
+    "Edsger",
+    "Barbara",
+    "Donald",
+    "Margaret",
+    "Ken",
+    "Dennis",
+    "Radia",
+    "Leslie",
+    "Tony",
+]
+LAST = [
+    "Lovelace",
+    "Hopper",
+    "Turing",
+    "Dijkstra",
+    "Liskov",
+    "Knuth",
+    "Hamilton",
+    "Thompson",
+    "Ritchie",
+    "Perlman",
+]
+CITIES = [
+    "Amsterdam",
+    "Berlin",
+    "Chicago",
+    "Delhi",
+    "Florence",
+    "Geneva",
+    "Helsinki",
+    "Istanbul",
+    "Jakarta",
+]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 import httpx
-
 import load
 from end_to_end import GROUPS, RULES
 from events import events
+
 from headrace.testing.server import PlatformClient, ServerProcess
 
 BARE = """
@@ -49,7 +49,9 @@ def main() -> None:
         bare = subprocess.Popen([sys.executable, "-c", BARE, str(bare_port)])
         try:
             client = PlatformClient(server.credentials())
-            rules = [{"sourceType": "ATTRIBUTE", "source": s, "destination": d} for d, s in RULES.items()]
+            rules = [
+                {"sourceType": "ATTRIBUTE", "source": s, "destination": d} for d, s in RULES.items()
+            ]
             journey = client.create_flow({}, rules, groups=GROUPS)
             headers = {"Content-Type": "application/json", "x-adobe-flow-id": journey.flow_id}
             url = f"http://127.0.0.1:{bare_port}/"
@@ -64,7 +66,10 @@ def main() -> None:
             rates: dict[str, list[float]] = {"bare": [], "inlet": []}
             tails: dict[str, list[float]] = {"bare": [], "inlet": []}
             for _ in range(options.rounds):
-                for name, port, requests in (("bare", bare_port, plain), ("inlet", server.port, single)):
+                for name, port, requests in (
+                    ("bare", bare_port, plain),
+                    ("inlet", server.port, single),
+                ):
                     stream = iter(requests[n % len(requests)] for n in range(options.requests))
                     result = load.run("127.0.0.1", port, stream, 64)
                     if result.refused:
@@ -74,17 +79,23 @@ def main() -> None:
             for name in rates:
                 rate, tail = statistics.median(rates[name]), statistics.median(tails[name])
                 print(f"{name:>6}: {rate:>8,.0f} requests/s, p99 {tail:.1f} ms")
-            print(f"ratio {statistics.median(rates['inlet']) / statistics.median(rates['bare']):.2f}")
+            print(
+                f"ratio {statistics.median(rates['inlet']) / statistics.median(rates['bare']):.2f}"
+            )
             batches = [
                 load.request(
-                    journey.batch_url, b'{"messages":[' + b",".join(distinct[n : n + 100]) + b"]}", headers
+                    journey.batch_url,
+                    b'{"messages":[' + b",".join(distinct[n : n + 100]) + b"]}",
+                    headers,
                 )
                 for n in range(0, len(distinct), 100)
             ]
             stream = iter(batches[n % len(batches)] for n in range(options.requests // 10))
             result = load.run("127.0.0.1", server.port, stream, 64)
             rate = result.requests * 100 / result.seconds
-            print(f"batches of 100: {rate:,.0f} durable events/s, p99 {result.percentile(0.99):.1f} ms")
+            print(
+                f"batches of 100: {rate:,.0f} durable events/s, p99 {result.percentile(0.99):.1f} ms"
+            )
         finally:
             bare.kill()
             server.stop()

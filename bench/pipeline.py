@@ -15,8 +15,8 @@ from typing import Any
 import fastjsonschema
 import orjson
 import pyarrow as pa
-
 from events import events
+
 from headrace.log.frames import MESSAGES, Frame, Meta
 from headrace.model.flow import FlowRevision, Rule
 from headrace.runtime.pipeline import Pipeline
@@ -143,9 +143,12 @@ def generated(fields: Fields) -> Callable[[list[bytes]], pa.Table]:
     def run(bodies: list[bytes]) -> pa.Table:
         batch = pipeline.batch(False, "inlet-0")
         for number, body in enumerate(bodies):
-            batch.add(Frame(number * 100, 100, 0, Meta(MESSAGES, "flow", 1, number * 100, "r"), body))
+            batch.add(
+                Frame(number * 100, 100, 0, Meta(MESSAGES, "flow", 1, number * 100, "r"), body)
+            )
         table = batch.good("batch")
-        assert table is not None and not batch.failures
+        assert table is not None
+        assert not batch.failures
         return table
 
     return run
@@ -159,13 +162,18 @@ def main() -> None:
     records = events(options.events)
     size = sum(map(len, records)) / len(records)
     bodies = [
-        b'{"messages":[' + b",".join(records[n : n + 100]) + b"]}" for n in range(0, len(records), 100)
+        b'{"messages":[' + b",".join(records[n : n + 100]) + b"]}"
+        for n in range(0, len(records), 100)
     ]
-    print(f"{len(records)} events of {size:.0f} bytes, {options.rounds} rounds in turn, CPU time of one process")
+    print(
+        f"{len(records)} events of {size:.0f} bytes, {options.rounds} rounds in turn, CPU time of one process"
+    )
     for name, fields in (("10 fields", TEN), ("30 fields", THIRTY)):
         plain, fast = straightforward(fields), generated(fields)
         a = plain(records[:200])
-        b = fast([b'{"messages":[' + b",".join(records[:100]) + b"]}"]).drop(["_acp_system_metadata"])
+        b = fast([b'{"messages":[' + b",".join(records[:100]) + b"]}"]).drop(
+            ["_acp_system_metadata"]
+        )
         columns = sorted(a.column_names)
         assert a.slice(0, 100).select(columns).to_pylist() == b.select(columns).to_pylist()
         times: dict[str, list[float]] = {"plain": [], "fast": []}

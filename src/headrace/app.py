@@ -53,12 +53,17 @@ class Application:
     def _wire_services(self, base_url: str) -> None:
         settings, store = self.settings, self.store
         self.registry = registry.RegistryService(
-            store, Library(), clock=time.time,
+            store, Library(), 
             schema_in_use=lambda scope, id: self.catalog.uses_schema(scope, id),
             on_schema_change=lambda scope, id: self.flow.refresh_schema(scope, id),
         )  # fmt: skip
         self.catalog = catalog.CatalogService(
-            store, schema_tree=self.registry.schema_tree, on_dataset=self._create_tables
+            store,
+            schema_tree=self.registry.schema_tree,
+            behavior=self.registry.behavior,
+            on_dataset=self._create_tables,
+            on_delete=lambda scope, id: self.lake.drop(scope.sandbox, id),
+            on_change=lambda: self.directory.changed(),
         )
         self.conversion = conversion.ConversionService(
             store, schema_tree=self.registry.schema_tree, full_schema=self.registry.full_schema,
@@ -78,7 +83,7 @@ class Application:
         return [
             *ims.routes(self.store, self.tokens, self.installation),
             *sandbox.routes(self.store, self.installation, self.directory.changed),
-            *registry.routes(self.registry),
+            *registry.routes(self.registry, self.store),
             *catalog.routes(self.catalog),
             *conversion.routes(self.conversion),
             *flow.routes(self.flow),
@@ -86,7 +91,9 @@ class Application:
 
     def _own_routes(self) -> list[Route]:
         return [
-            Route("GET", "/health", self._health, "plain", "Whether all is well, else why not", "none"),
+            Route(
+                "GET", "/health", self._health, "plain", "Whether all is well, else why not", "none"
+            ),
             Route("GET", "/metrics", self._metrics, "plain", "Prometheus metrics", "none"),
         ]
 

@@ -10,22 +10,31 @@ from headrace.errors import ConfigurationError, HeadraceError
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
-        prog="headrace", description="Self-hosted streaming sources with the Experience Platform APIs."
+        prog="headrace",
+        description="Self-hosted streaming sources with the Experience Platform APIs.",
     )
     top.add_argument("--version", action="version", version=f"headrace {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="run everything in the foreground")
-    serve.add_argument("--data-dir", type=Path, help="directory of all data (default ./headrace-data)")
+    serve.add_argument(
+        "--data-dir", type=Path, help="directory of all data (default ./headrace-data)"
+    )
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port to listen on (default 8080; 0 takes a free one)")
+    serve.add_argument(
+        "--port", type=int, help="port to listen on (default 8080; 0 takes a free one)"
+    )
     serve.add_argument("--public-url", help="base URL by which clients reach the server")
-    serve.add_argument("--auth", choices=("on", "off"), help="off: no Authorization needed (loopback only)")
+    serve.add_argument(
+        "--auth", choices=("on", "off"), help="off: no Authorization needed (loopback only)"
+    )
     serve.add_argument("--config", type=Path, metavar="FILE.toml", help="settings file")
 
     sql = commands.add_parser("sql", help="query the landed tables with DuckDB")
     sql.add_argument("query", metavar="SQL")
-    sql.add_argument("--data-dir", type=Path, help="directory of all data (default ./headrace-data)")
+    sql.add_argument(
+        "--data-dir", type=Path, help="directory of all data (default ./headrace-data)"
+    )
     sql.add_argument("--format", choices=("table", "json", "csv"), default="table")
 
     commands.add_parser("demo", help="run the main job on real data", add_help=False)

@@ -26,9 +26,7 @@ class ApiError(HeadraceError):
     (for example `id` and `type` of the entity in Flow Service).
     """
 
-    def __init__(
-        self, status: int, code: str, title: str, detail: str, **extra: Any
-    ) -> None:
+    def __init__(self, status: int, code: str, title: str, detail: str, **extra: Any) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code

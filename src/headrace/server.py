@@ -48,7 +48,9 @@ def owned(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataDirectoryInUse(f"another process serves the data directory {data_dir}") from None
+            raise DataDirectoryInUse(
+                f"another process serves the data directory {data_dir}"
+            ) from None
         yield
 
 
@@ -72,7 +74,9 @@ def serve(settings: Settings) -> int:
     from headrace.app import Application
 
     logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     with owned(settings.data_dir):
         listening = listen(settings)

@@ -25,16 +25,24 @@ class Settings:
     data_dir: Path = _setting(Path("headrace-data"), "directory of everything that Headrace keeps")
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8080, "port to listen on; 0 takes a free one")
-    public_url: str = _setting("", "base URL by which clients reach the server; default http://HOST:PORT")
-    auth: str = _setting("on", "`off` accepts calls without Authorization, on a loopback address only")
+    public_url: str = _setting(
+        "", "base URL by which clients reach the server; default http://HOST:PORT"
+    )
+    auth: str = _setting(
+        "on", "`off` accepts calls without Authorization, on a loopback address only"
+    )
     egress_allow: str = _setting(
         "", "private hosts that users' connections may name: comma-separated host[:port] or CIDR"
     )
-    commit_interval: float = _setting(2.0, "longest wait in seconds before accepted records are landed")
+    commit_interval: float = _setting(
+        2.0, "longest wait in seconds before accepted records are landed"
+    )
     commit_rows: int = _setting(50_000, "rows of a flow at which they are landed without waiting")
     run_window: int = _setting(3600, "seconds that one run of a streaming flow spans")
     log_segment_bytes: int = _setting(256 * MIB, "size at which a log segment is sealed")
-    log_max_bytes: int = _setting(32 * 1024 * MIB, "bytes of log that may wait to land before the inlet refuses")
+    log_max_bytes: int = _setting(
+        32 * 1024 * MIB, "bytes of log that may wait to land before the inlet refuses"
+    )
     log_keep_free: int = _setting(256 * MIB, "bytes of disk that the log leaves free")
     landing_delay_alert: float = _setting(
         300.0, "seconds that the oldest record may wait to land before /health says so"
@@ -52,7 +60,9 @@ class Settings:
         if self.auth not in ("on", "off"):
             raise ConfigurationError(f"auth is {self.auth!r}: it must be on or off")
         if self.auth == "off" and not self.loopback:
-            raise ConfigurationError(f"auth may be off only on a loopback address, not on {self.host}")
+            raise ConfigurationError(
+                f"auth may be off only on a loopback address, not on {self.host}"
+            )
         if self.commit_interval <= 0:
             raise ConfigurationError("commit_interval must be more than 0 seconds")
         if not 0 <= self.port <= 65535:
@@ -61,7 +71,9 @@ class Settings:
 
 
 def load(
-    options: Mapping[str, Any], file: Path | None = None, environment: Mapping[str, str] = os.environ
+    options: Mapping[str, Any],
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Settings from a file, then the environment, then options that are not None."""
     found: dict[str, Any] = {}
@@ -78,7 +90,9 @@ def load(
     found |= {name: value for name, value in options.items() if value is not None}
     unknown = sorted(found.keys() - known.keys())
     if unknown:
-        raise ConfigurationError(f"unknown settings: {', '.join(unknown)}; known: {', '.join(known)}")
+        raise ConfigurationError(
+            f"unknown settings: {', '.join(unknown)}; known: {', '.join(known)}"
+        )
     values = {name: _typed(name, value, known[name].default) for name, value in found.items()}
     return Settings(**values).checked()
 
@@ -88,4 +102,6 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     try:
         return kind(value)
     except (TypeError, ValueError):
-        raise ConfigurationError(f"{name} is {value!r}: it must be of type {kind.__name__}") from None
+        raise ConfigurationError(
+            f"{name} is {value!r}: it must be of type {kind.__name__}"
+        ) from None

@@ -52,7 +52,9 @@ class Sender(threading.Thread):
 
 
 @pytest.mark.timeout(280)
-def test_every_acknowledged_record_is_landed_once_or_failed_once_after_many_kills(tmp_path: Path) -> None:
+def test_every_acknowledged_record_is_landed_once_or_failed_once_after_many_kills(
+    tmp_path: Path,
+) -> None:
     print(f"seed {SEED}")
     randomness = random.Random(SEED)
     server = ServerProcess(tmp_path / "data", HEADRACE_COMMIT_INTERVAL="0.2").start()
@@ -62,7 +64,11 @@ def test_every_acknowledged_record_is_landed_once_or_failed_once_after_many_kill
         {"n": {"type": "integer"}},
         [
             {"sourceType": "ATTRIBUTE", "source": "id", "destination": "_id"},
-            {"sourceType": "EXPRESSION", "source": 'iif(n == "none", null, now())', "destination": "timestamp"},
+            {
+                "sourceType": "EXPRESSION",
+                "source": 'iif(n == "none", null, now())',
+                "destination": "timestamp",
+            },
             {"sourceType": "ATTRIBUTE", "source": "n", "destination": f"{tenant}.n"},
         ],
     )
@@ -87,7 +93,8 @@ def test_every_acknowledged_record_is_landed_once_or_failed_once_after_many_kill
     while True:
         good = collections.Counter(row["_id"] for row in server.sql(f'SELECT _id FROM "{dataset}"'))
         failed = collections.Counter(
-            json.loads(row["original"])["id"] for row in server.sql(f'SELECT decode(original) AS original FROM "{dataset}_failed"')
+            json.loads(row["original"])["id"]
+            for row in server.sql(f'SELECT decode(original) AS original FROM "{dataset}_failed"')
         )
         if acknowledged <= good.keys() | failed.keys() or time.monotonic() > deadline:
             break

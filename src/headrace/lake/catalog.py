@@ -4,6 +4,7 @@ A data set has two tables in the namespace of its sandbox: `<id>` and `<id>_fail
 catalog (`DIR/lake/catalog.db`).
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +66,8 @@ class Lake:
 
         Terminal when a field has another type in a table that holds rows.
         """
-        try:
+        with contextlib.suppress(NamespaceAlreadyExistsError):
             self.catalog.create_namespace_if_not_exists(sandbox)
-        except NamespaceAlreadyExistsError:
-            pass
         good = self._ensure(sandbox, dataset_id, table_schema(tree))
         failed = self._ensure(sandbox, f"{dataset_id}_failed", FAILED_SCHEMA)
         return Tables(good, failed)

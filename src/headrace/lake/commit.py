@@ -141,7 +141,9 @@ class Committer:
         if any(before.offsets.get(partition, 0) != at for partition, at in batch.start.items()):
             raise Stale(before)
 
-    def _commit_failed(self, batch: CommitBatch, watermark: Watermark, result: CommitResult) -> None:
+    def _commit_failed(
+        self, batch: CommitBatch, watermark: Watermark, result: CommitResult
+    ) -> None:
         table = self._load("_failed")
         rows = batch.failed
         assert rows is not None
@@ -182,7 +184,11 @@ class Committer:
         )
 
     def _transact(
-        self, table: Table, files: list[object], mark: Watermark, verify: Callable[[Watermark], None]
+        self,
+        table: Table,
+        files: list[object],
+        mark: Watermark,
+        verify: Callable[[Watermark], None],
     ) -> int | None:
         """Append files and set the watermark in one transaction; `verify` sees the watermark at each try."""
         for attempt in range(ATTEMPTS):
@@ -193,7 +199,9 @@ class Committer:
             try:
                 with table.transaction() as transaction:
                     if files:
-                        with transaction.update_snapshot({key(self._flow_id): text}).merge_append() as append:
+                        with transaction.update_snapshot(
+                            {key(self._flow_id): text}
+                        ).merge_append() as append:
                             for file in files:
                                 append.append_data_file(file)  # type: ignore[arg-type]
                     transaction.set_properties({key(self._flow_id): text})

@@ -16,7 +16,9 @@ def tend(table: Table, keep: int = KEEP_SNAPSHOTS) -> int:
     snapshots = sorted(table.snapshots(), key=lambda snapshot: snapshot.timestamp_ms)
     if len(snapshots) <= keep:
         return 0
-    edge = datetime.fromtimestamp(snapshots[-keep].timestamp_ms / 1000, UTC) - timedelta(milliseconds=1)
+    edge = datetime.fromtimestamp(snapshots[-keep].timestamp_ms / 1000, UTC) - timedelta(
+        milliseconds=1
+    )
     try:
         table.maintenance.expire_snapshots().older_than(edge.replace(tzinfo=None)).commit()
     except CommitFailedException:

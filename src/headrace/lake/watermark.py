@@ -29,7 +29,9 @@ class Watermark:
 
     def to_text(self) -> str:
         values = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(values | {"offsets": dict(self.offsets)}, separators=(",", ":"), sort_keys=True)
+        return json.dumps(
+            values | {"offsets": dict(self.offsets)}, separators=(",", ":"), sort_keys=True
+        )
 
     @classmethod
     def from_text(cls, text: str) -> "Watermark":

@@ -9,6 +9,7 @@ cuts it (those bytes were never acknowledged) and syncs what is left.
 back must never have landed, since its offsets will be given to other records.
 """
 
+import itertools
 import mmap
 import os
 import struct
@@ -82,7 +83,7 @@ def open_log(directory: Path) -> Opened | None:
     if not found:
         return None
     base, path = found[-1]
-    for (_, sealed), (following, _) in zip(found, found[1:], strict=False):
+    for (_, sealed), (following, _) in itertools.pairwise(found):
         frames, end = read_frames(sealed)
         if end != sealed.stat().st_size or (frames and frames[-1].end > following):
             raise LogCorrupt(f"segment {sealed.name} is damaged after byte {end}")

@@ -91,8 +91,17 @@ class LogWriter:
             self._file = -1  # the next append opens a segment at the new offset
 
     def append(
-        self, layout: int, flow_id: str, revision: int, receipt: str, count: int, body: bytes,
-        received: int, *, envelope: bool = False, indexes: list[int] | None = None,
+        self,
+        layout: int,
+        flow_id: str,
+        revision: int,
+        receipt: str,
+        count: int,
+        body: bytes,
+        received: int,
+        *,
+        envelope: bool = False,
+        indexes: list[int] | None = None,
     ) -> "asyncio.Future[None]":
         """Queue one frame of `count` records; done when durable. Overloaded when it may not be accepted now."""
         self._admit(len(body))
@@ -153,7 +162,11 @@ class LogWriter:
     def _abandon(self, error: BaseException, waiting: list["asyncio.Future[None]"]) -> None:
         """Nothing queued behind a failed commit may be written: its offsets assumed that the commit succeeded."""
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        self.problem = "disk: full" if full else f"disk: {os.strerror(getattr(error, 'errno', 0) or errno.EIO)}"
+        self.problem = (
+            "disk: full"
+            if full
+            else f"disk: {os.strerror(getattr(error, 'errno', 0) or errno.EIO)}"
+        )
         waiting += self._waiting
         self._buffers, self._waiting, self._pending = [], [], 0
         self._space_checked = 0.0

@@ -1,9 +1,8 @@
 """What the control plane hands to the data plane: an immutable revision of a dataflow."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
-
-import json
 
 
 @dataclass(frozen=True, slots=True)

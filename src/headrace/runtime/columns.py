@@ -12,8 +12,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.xdm.arrow import arrow_type
 from headrace.runtime.shapes import Column
+from headrace.xdm.arrow import arrow_type
 from headrace.xdm.fields import Field
 
 _json_text = msgspec.json.Encoder().encode
@@ -69,7 +69,8 @@ def _objects(field: Field, values: Sequence[Any]) -> pa.Array:
     if not names:  # Arrow and Parquet need a child even where every object is empty
         names = [next(iter(field.properties))]
     children = [
-        build(field.properties[name], [None if v is None else v.get(name) for v in values]) for name in names
+        build(field.properties[name], [None if v is None else v.get(name) for v in values])
+        for name in names
     ]
     absent = pa.array([value is None for value in values], pa.bool_())
     return pa.StructArray.from_arrays(children, names, mask=absent)
@@ -87,7 +88,9 @@ def table(tree: Field, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]
     }
 
 
-def nest(tree: Field, columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> dict[str, pa.Array]:
+def nest(
+    tree: Field, columns: Sequence[Column], values: Sequence[Sequence[Any]]
+) -> dict[str, pa.Array]:
     """Top-level columns from one list of values a column: structs are built from their leaves upwards."""
     built = {
         column.path: build(column.template.field, cells)
@@ -100,7 +103,9 @@ def nest(tree: Field, columns: Sequence[Column], values: Sequence[Sequence[Any]]
     }
 
 
-def _nested(field: Field, path: tuple[str, ...], built: Mapping[tuple[str, ...], pa.Array]) -> pa.Array:
+def _nested(
+    field: Field, path: tuple[str, ...], built: Mapping[tuple[str, ...], pa.Array]
+) -> pa.Array:
     if path in built:
         return built[path]
     depth = len(path)

@@ -36,7 +36,9 @@ from headrace.xdm.fields import INTEGER_BOUNDS, Field
 MOST_WARNINGS = 100_000
 """Warnings recorded one by one in a batch; beyond that they are counted only."""
 
-_EXACT = {"string": "str", "boolean": "bool", "number": "float"} | dict.fromkeys(INTEGER_BOUNDS, "int")
+_EXACT = {"string": "str", "boolean": "bool", "number": "float"} | dict.fromkeys(
+    INTEGER_BOUNDS, "int"
+)
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class Generator:
         self._globals |= self._reader.constants()
         source = "\n".join(lines)
         namespace = dict(self._globals)
-        exec(compile(source, "<flow revision>", "exec"), namespace)  # noqa: S102 - written here, see above
+        exec(compile(source, "<flow revision>", "exec"), namespace)
         return GeneratedFunction(namespace["run"], self._reader.record_type, source)
 
     def _targets(self) -> dict[int, tuple[Field, str]]:
@@ -142,10 +144,14 @@ class Generator:
         if exact is None:
             return [f"if {value} is not None: {value} = {coercer}({value})"]
         self._globals.setdefault("coerce", coerce)
-        lines = [f"if type({value}) is not {exact} and {value} is not None: {value} = {coercer}({value})"]
+        lines = [
+            f"if type({value}) is not {exact} and {value} is not None: {value} = {coercer}({value})"
+        ]
         if field.kind in INTEGER_BOUNDS:
             low, high = INTEGER_BOUNDS[field.kind]
-            lines.append(f"elif {value} is not None and not {low} <= {value} <= {high}: {coercer}({value})")
+            lines.append(
+                f"elif {value} is not None and not {low} <= {value} <= {high}: {coercer}({value})"
+            )
         return lines
 
     # -- checks ---------------------------------------------------------------------------------------------
@@ -205,7 +211,9 @@ class Generator:
             exists = " or ".join(f"{v} is not None" for v in inside)
             text = self.constant(f"required key [{name}] not found")
             lines.append(f"if ({missing}) and ({exists}):")
-            lines.append(f"    fail((i, 'required', {self.constant(f'{path}.{name}')}, {text})); continue")
+            lines.append(
+                f"    fail((i, 'required', {self.constant(f'{path}.{name}')}, {text})); continue"
+            )
 
     # -- values of arrays and maps --------------------------------------------------------------------------
 
@@ -224,7 +232,9 @@ class Generator:
                 for n in range(last + 1)
             ]
             return f"[{', '.join(parts)}]"
-        entries = [(self.constant(key), self._assemble(child)) for key, child in template.children.items()]
+        entries = [
+            (self.constant(key), self._assemble(child)) for key, child in template.children.items()
+        ]
         if len(entries) == 1:
             return f"{{{entries[0][0]}: {entries[0][1]}}}"
         pairs = ", ".join(f"({key}, {value})" for key, value in entries)
@@ -243,10 +253,16 @@ class Generator:
             case Call():
                 return self._call(node)
             case Method(target, name, arguments):
-                values = [self._expression(target), self.constant(name), *map(self._expression, arguments)]
+                values = [
+                    self._expression(target),
+                    self.constant(name),
+                    *map(self._expression, arguments),
+                ]
                 return f"{self.constant(call_method)}({', '.join(values)})"
             case Member(target, key):
-                return f"{self.constant(member)}({self._expression(target)}, {self._expression(key)})"
+                return (
+                    f"{self.constant(member)}({self._expression(target)}, {self._expression(key)})"
+                )
             case Unary(operator, operand):
                 return f"{self.constant(UNARY[operator])}({self._expression(operand)})"
             case Binary():

@@ -30,7 +30,8 @@ class DataPlane(Collector):
             ("unexplained", "accepted less landed, failed and pending; 0 when all is well"),
         )
         families = {
-            name: GaugeMetricFamily(f"headrace_flow_{name}", text, labels=["flow"]) for name, text in flows
+            name: GaugeMetricFamily(f"headrace_flow_{name}", text, labels=["flow"])
+            for name, text in flows
         }
         for flow, accepted in dict(self._log.sequences).items():
             known = self._supervisor.flows.get(flow, Progress())
@@ -45,7 +46,9 @@ class DataPlane(Collector):
         yield from families.values()
         names = ("messages", "bytes", "success", "failure")
         inlets = {
-            name: CounterMetricFamily(f"headrace_inlet_{name}", f"{name} since the start", labels=["inlet"])
+            name: CounterMetricFamily(
+                f"headrace_inlet_{name}", f"{name} since the start", labels=["inlet"]
+            )
             for name in names
         }
         for inlet, counts in self._inlets().items():
@@ -53,9 +56,15 @@ class DataPlane(Collector):
                 inlets[name].add_metric([inlet], value)
         yield from inlets.values()
         yield CounterMetricFamily("headrace_log_syncs", "group commits", value=self._log.syncs)
-        yield CounterMetricFamily("headrace_log_bytes", "bytes appended", value=self._log.bytes_written)
-        yield GaugeMetricFamily("headrace_log_next_offset", "offset of the next record", value=self._log.next_offset)
-        yield CounterMetricFamily("headrace_worker_restarts", "worker restarts", value=self._supervisor.restarts)
+        yield CounterMetricFamily(
+            "headrace_log_bytes", "bytes appended", value=self._log.bytes_written
+        )
+        yield GaugeMetricFamily(
+            "headrace_log_next_offset", "offset of the next record", value=self._log.next_offset
+        )
+        yield CounterMetricFamily(
+            "headrace_worker_restarts", "worker restarts", value=self._supervisor.restarts
+        )
 
 
 def exposition(collector: Collector) -> bytes:

@@ -108,7 +108,9 @@ class Batch:
             "acp_sourceBatchId": pa.repeat(pa.scalar(batch_id, pa.string()), count),
         }
         ordered = [metadata[child.name] for child in SYSTEM_METADATA]
-        arrays["_acp_system_metadata"] = pa.StructArray.from_arrays(ordered, fields=list(SYSTEM_METADATA))
+        arrays["_acp_system_metadata"] = pa.StructArray.from_arrays(
+            ordered, fields=list(SYSTEM_METADATA)
+        )
         return pa.table(arrays)
 
     def failed(self, batch_id: str) -> pa.Table | None:
@@ -179,7 +181,7 @@ class Pipeline:
             positions = range(len(decoded))
             if any(r.header_ and r.body_ for r in decoded):
                 raise ValueError
-        except Exception:  # noqa: BLE001 - whatever a record does to a decoder, it is looked at alone
+        except Exception:
             parts = split(frame)
             positions, decoded = [], []
             for index, (_, text) in enumerate(parts):
@@ -187,7 +189,7 @@ class Pipeline:
                     record = self._decode(text)
                     if record.header_ and record.body_:
                         record = self._decode(record.body_)
-                except Exception:  # noqa: BLE001
+                except Exception:
                     aside.append(index)
                 else:
                     positions.append(index)
@@ -196,14 +198,23 @@ class Pipeline:
         failed: list[tuple[int, str, str, str]] = []
         warned: list[tuple[int, Exception]] = []
         before = [len(column) for column in batch.values]
-        function.run(decoded, batch.values, kept, failed, warned, lambda i: self._context(frame, positions[i]))
+        function.run(
+            decoded,
+            batch.values,
+            kept,
+            failed,
+            warned,
+            lambda i: self._context(frame, positions[i]),
+        )
         for rule, error in warned:
             self._warn(batch, rule, error)
         if failed or aside:
             parts = parts if parts is not None else split(frame)
             for position, keyword, path, message in failed:
                 index = positions[position]
-                self._fail(frame, batch, index, parts[index][0], "validate", CODES[keyword], path, message)
+                self._fail(
+                    frame, batch, index, parts[index][0], "validate", CODES[keyword], path, message
+                )
         batch.offsets += [frame.offset + positions[i] for i in kept]
         batch.receipts += _receipts(frame, [positions[i] for i in kept])
         batch.received += [frame.received] * len(kept)
@@ -219,7 +230,12 @@ class Pipeline:
         return [self._decode(text) for _, text in split(frame)]
 
     def _run_aside(
-        self, frame: Frame, batch: Batch, aside: list[int], parts: list[tuple[bytes, bytes]], before: list[int]
+        self,
+        frame: Frame,
+        batch: Batch,
+        aside: list[int],
+        parts: list[tuple[bytes, bytes]],
+        before: list[int],
     ) -> None:
         """Records that the pruned type could not hold go through the plain evaluator, then into the columns."""
         for index in aside:
@@ -242,7 +258,9 @@ class Pipeline:
 
     # -- plain ----------------------------------------------------------------------------------------------
 
-    def _run_plain(self, frame: Frame, batch: Batch, index: int, original: bytes, text: bytes) -> None:
+    def _run_plain(
+        self, frame: Frame, batch: Batch, index: int, original: bytes, text: bytes
+    ) -> None:
         row = self._plain_row(frame, batch, index, original, text)
         if row is not None:
             batch.rows.append(row)
@@ -255,7 +273,7 @@ class Pipeline:
     ) -> dict[str, Any] | None:
         try:
             record = _open(text, batch.envelope)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             message = f"The record is not a JSON object: {error}"
             self._fail(frame, batch, index, original, "decode", DECODE_CODE, "", message)
             return None
@@ -271,7 +289,11 @@ class Pipeline:
         return row
 
     def finish(
-        self, record: dict[str, Any], envelope: bool, context: Context, warn: Callable[[int, Exception], None]
+        self,
+        record: dict[str, Any],
+        envelope: bool,
+        context: Context,
+        warn: Callable[[int, Exception], None],
     ) -> tuple[dict[str, Any], list[Violation]]:
         """Map (unless the record is XDM) and validate one decoded record."""
         if self.mapping is not None and not envelope:
@@ -288,7 +310,7 @@ class Pipeline:
         """The violations of one record, for synchronous validation."""
         try:
             record = _open(text, envelope)
-        except Exception:  # noqa: BLE001
+        except Exception:
             return [Violation("type", "", "expected type: JSONObject")]
         context = _make_context(record, received, f"check:{received}")
         return self.finish(record, envelope, context, lambda rule, error: None)[1]
@@ -309,7 +331,9 @@ class Pipeline:
     ) -> None:  # fmt: skip
         receipt = _receipts(frame, [index])[0]
         batch.failures.append(
-            Failure(original, stage, code, path, message, frame.offset + index, receipt, frame.received)
+            Failure(
+                original, stage, code, path, message, frame.offset + index, receipt, frame.received
+            )
         )
 
     # -- columns --------------------------------------------------------------------------------------------
@@ -326,7 +350,11 @@ def _open(text: bytes, envelope: bool) -> dict[str, Any]:
     record = _decode_any(text)
     if not isinstance(record, dict):
         raise ValueError(f"it is of type {type(record).__name__}")
-    if not envelope and isinstance(record.get("header"), dict) and isinstance(record.get("body"), dict):
+    if (
+        not envelope
+        and isinstance(record.get("header"), dict)
+        and isinstance(record.get("body"), dict)
+    ):
         inner: dict[str, Any] = record["body"]
         return inner
     return record

@@ -9,17 +9,23 @@ from headrace.store.documents import Document, Scope, Store
 _NAMESPACE = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 
 
-def run_items(store: Store, scope: Scope, flow: Document, window_seconds: int, now_ms: int) -> list[dict[str, Any]]:
+def run_items(
+    store: Store, scope: Scope, flow: Document, window_seconds: int, now_ms: int
+) -> list[dict[str, Any]]:
     """Run items of one flow (Flow Service, runs), newest window first."""
     windows: dict[int, list[tuple[str, int, dict[str, Any]]]] = {}
     rows = store.connection.execute(
-        "SELECT batch_id, committed, body FROM commits WHERE flow_id=? ORDER BY committed", (flow.id,)
+        "SELECT batch_id, committed, body FROM commits WHERE flow_id=? ORDER BY committed",
+        (flow.id,),
     )
     length = window_seconds * 1000
     for batch_id, committed, text in rows:
-        windows.setdefault(committed // length * length, []).append((batch_id, committed, json.loads(text)))
+        windows.setdefault(committed // length * length, []).append(
+            (batch_id, committed, json.loads(text))
+        )
     return [
-        _item(scope, flow, start, length, windows[start], now_ms) for start in sorted(windows, reverse=True)
+        _item(scope, flow, start, length, windows[start], now_ms)
+        for start in sorted(windows, reverse=True)
     ]
 
 
@@ -33,7 +39,9 @@ def _item(
     over = now >= start + length
     state = "inProgress"
     if over:
-        state = "success" if not total["failed"] else "partialSuccess" if total["records"] else "failed"
+        state = (
+            "success" if not total["failed"] else "partialSuccess" if total["records"] else "failed"
+        )
     first, last = commits[0][2]["started"], commits[-1][1]
     latencies = [committed - body["received"] for _, committed, body in commits]
     activity = str(uuid.uuid5(_NAMESPACE, f"{flow.id}:{start}:activity"))
@@ -47,8 +55,12 @@ def _item(
         "skippedRecordCount": 0,
         "failedRecordCount": total["failed"],
         "warningRecordCount": total["warnings"],
-        "failedInfo": [{"code": c, "message": m, "count": n, "type": "Error"} for (c, m), n in errors],
-        "warningInfo": [{"code": c, "message": m, "count": n, "type": "Warning"} for (c, m), n in warnings],
+        "failedInfo": [
+            {"code": c, "message": m, "count": n, "type": "Error"} for (c, m), n in errors
+        ],
+        "warningInfo": [
+            {"code": c, "message": m, "count": n, "type": "Warning"} for (c, m), n in warnings
+        ],
         "skippedInfo": [],
     }
     sizes = {"inputBytes": total["input_bytes"], "outputBytes": total["bytes"]}
@@ -58,7 +70,10 @@ def _item(
     latency = {
         "minMs": min(latencies), "maxMs": max(latencies), "avgMs": sum(latencies) // len(latencies),
     }  # fmt: skip
-    files = {"inputFileCount": 0, "outputFileCount": sum(len(body["files"]) for _, _, body in commits)}
+    files = {
+        "inputFileCount": 0,
+        "outputFileCount": sum(len(body["files"]) for _, _, body in commits),
+    }
     problems = [{"code": "CONNECTOR-2001-500", "message": m} for (_, m), _ in errors]
     status = {"status": state, "errors": problems, "activityRefs": [activity]}
     body = flow.body
@@ -66,7 +81,11 @@ def _item(
         "id": str(uuid.uuid5(_NAMESPACE, f"{flow.id}:{start}")),
         "createdAt": first,
         "updatedAt": last,
-        **{k: body[k] for k in ("createdBy", "updatedBy", "createdClient", "updatedClient") if k in body},
+        **{
+            k: body[k]
+            for k in ("createdBy", "updatedBy", "createdClient", "updatedClient")
+            if k in body
+        },
         "sandboxId": body.get("sandboxId"),
         "sandboxName": scope.sandbox,
         "imsOrgId": scope.org,
@@ -93,7 +112,8 @@ def _item(
                 "fileSummary": files,
                 "statusSummary": {"status": state, "errors": problems},
                 "sourceInfo": [
-                    {"id": id, "type": "SourceConnection"} for id in body.get("sourceConnectionIds", [])
+                    {"id": id, "type": "SourceConnection"}
+                    for id in body.get("sourceConnectionIds", [])
                 ],
                 "targetInfo": [
                     {

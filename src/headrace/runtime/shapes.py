@@ -49,7 +49,10 @@ def columns_of(destinations: Sequence[Steps], tree: Field) -> list[Column]:
         _place(column.template, rest, rule)
     ordered = list(columns.values())
     for column in ordered:
-        if any(other is not column and column.path[: len(other.path)] == other.path for other in ordered):
+        if any(
+            other is not column and column.path[: len(other.path)] == other.path
+            for other in ordered
+        ):
             raise NoShape("one destination lies inside another")
     return ordered
 

@@ -45,7 +45,9 @@ class SourceReader:
     @property
     def supported(self) -> bool:
         """False when a path begins at a key that the envelope check needs for itself."""
-        return all(self._head(p) and self._head(p)[0] not in ("header", "body") for p in self._paths)
+        return all(
+            self._head(p) and self._head(p)[0] not in ("header", "body") for p in self._paths
+        )
 
     def _struct(self, prefix: tuple[str, ...]) -> Any:
         depth = len(prefix)

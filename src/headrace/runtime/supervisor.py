@@ -85,7 +85,9 @@ class Supervisor:
             self.trouble.clear()
         elif kind == "retry":
             self.trouble[event["flow"]] = event["reason"]
-            logger.warning("flow %s: landing failed, will retry: %s", event["flow"], event["reason"])
+            logger.warning(
+                "flow %s: landing failed, will retry: %s", event["flow"], event["reason"]
+            )
         elif kind == "flow":
             known = {name: event[name] for name in Progress.__slots__}
             self.flows[event["flow"]] = Progress(**known)
@@ -102,7 +104,9 @@ class Supervisor:
         now = time.monotonic()
         for flow_id, progress in self.flows.items():
             if progress.stopped:
-                found.append({"reason": "flow", "detail": f"flow {flow_id} stopped: {progress.stopped}"})
+                found.append(
+                    {"reason": "flow", "detail": f"flow {flow_id} stopped: {progress.stopped}"}
+                )
             since = self._unbalanced_since.setdefault(flow_id, now)
             if progress.unexplained == 0:
                 del self._unbalanced_since[flow_id]
@@ -115,7 +119,10 @@ class Supervisor:
             known = self.flows.get(flow_id, Progress())
             if count <= known.landed + known.failed:
                 self._waiting_since.pop(flow_id, None)
-            elif now - self._waiting_since.setdefault(flow_id, now) > patience and known.position == 0:
+            elif (
+                now - self._waiting_since.setdefault(flow_id, now) > patience
+                and known.position == 0
+            ):
                 found.append({"reason": "lake", "detail": f"flow {flow_id}: nothing lands"})
         return found
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from headrace.errors import HeadraceError, Terminal, Transient
 from headrace.lake.catalog import Lake
-from headrace.lake.commit import CommitBatch, Committer, CommitResult, Stale
+from headrace.lake.commit import CommitBatch, CommitResult, Committer, Stale
 from headrace.lake.watermark import Watermark
 from headrace.log.frames import Frame
 from headrace.log.reader import LogReader
@@ -122,7 +122,9 @@ class Worker:
         if key not in self.pipelines:
             found = self._revisions.get(flow_id, revision)
             if found is None:
-                raise Terminal(f"the log names revision {revision} of flow {flow_id}, which the store lacks")
+                raise Terminal(
+                    f"the log names revision {revision} of flow {flow_id}, which the store lacks"
+                )
             self.pipelines[key] = Pipeline(found)
         return self.pipelines[key]
 
@@ -197,7 +199,12 @@ class Worker:
         self.report({"event": "retry", "flow": flow.flow_id, "reason": reason})
 
     def _record(
-        self, flow: FlowState, batch: Batch, ids: tuple[str, str], result: CommitResult, started: float
+        self,
+        flow: FlowState,
+        batch: Batch,
+        ids: tuple[str, str],
+        result: CommitResult,
+        started: float,
     ) -> None:
         """The commit's rows for runs and batches, one for each table; writing them twice changes nothing."""
         errors: dict[tuple[str, str], int] = {}
@@ -231,7 +238,15 @@ class Worker:
             for kind, batch_id, body in (("good", ids[0], good), ("failed", ids[1], bad)):
                 if kind == "good" or batch.failures:
                     text = json.dumps(body, separators=(",", ":"))
-                    row = (f"{result.commit_id}-{kind}", batch_id, flow.flow_id, dataset, kind, now, text)
+                    row = (
+                        f"{result.commit_id}-{kind}",
+                        batch_id,
+                        flow.flow_id,
+                        dataset,
+                        kind,
+                        now,
+                        text,
+                    )
                     db.execute("INSERT OR REPLACE INTO commits VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def _tell(self, flow: FlowState) -> None:

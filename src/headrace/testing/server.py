@@ -130,7 +130,9 @@ class PlatformClient:
         answer = self.http.request(method, path, json=body, headers=headers)
         if answer.status_code >= 400:
             raise httpx.HTTPStatusError(
-                f"{method} {path}: {answer.status_code} {answer.text}", request=answer.request, response=answer
+                f"{method} {path}: {answer.status_code} {answer.text}",
+                request=answer.request,
+                response=answer,
             )
         return answer.json() if answer.content else None
 
@@ -158,11 +160,15 @@ class PlatformClient:
             })  # fmt: skip
             references.append({"$ref": group["$id"]})
         schema = self.call(
-            "POST", f"{registry}/tenant/schemas", {"title": name, "type": "object", "allOf": references}
+            "POST",
+            f"{registry}/tenant/schemas",
+            {"title": name, "type": "object", "allOf": references},
         )
         content_type = "application/vnd.adobe.xed-full+json;version=1"
         reference = {"id": schema["$id"], "contentType": content_type}
-        created = self.call("POST", "/data/foundation/catalog/dataSets", {"name": name, "schemaRef": reference})
+        created = self.call(
+            "POST", "/data/foundation/catalog/dataSets", {"name": name, "schemaRef": reference}
+        )
         dataset_id = created[0].rsplit("/", 1)[1]
         connection = self.call("POST", f"{flow}/connections", {
             "name": name, "connectionSpec": HTTP_SPEC,

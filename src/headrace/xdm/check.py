@@ -151,7 +151,14 @@ def constrained(field: Field) -> bool:
     """Whether a value of the right type can still break the field."""
     return any(
         bound is not None
-        for bound in (field.enum, field.pattern, field.minimum, field.maximum, field.min_length, field.max_length)
+        for bound in (
+            field.enum,
+            field.pattern,
+            field.minimum,
+            field.maximum,
+            field.min_length,
+            field.max_length,
+        )
     ) or (field.format in FORMATS)
 
 
@@ -164,7 +171,9 @@ def conform(value: Any, field: Field, pointer: str, found: list[Violation]) -> A
     if field.kind == "array" and field.items is not None and isinstance(value, list):
         return [conform(v, field.items, f"{pointer}/{n}", found) for n, v in enumerate(value)]
     if field.kind == "map" and field.values is not None and isinstance(value, dict):
-        return {k: conform(v, field.values, f"{pointer}/{_escape(k)}", found) for k, v in value.items()}
+        return {
+            k: conform(v, field.values, f"{pointer}/{_escape(k)}", found) for k, v in value.items()
+        }
     converted = _scalar(value, field, pointer, found)
     if converted is not None and constrained(field) and (broken := constraint(converted, field)):
         found.append(Violation(broken[0], pointer, broken[1]))
@@ -184,7 +193,9 @@ def _object(value: Any, field: Field, pointer: str, found: list[Violation]) -> A
         known = field.properties.get(name)
         if known is None:
             found.append(
-                Violation("additionalProperties", pointer, f"extraneous key [{name}] is not permitted")
+                Violation(
+                    "additionalProperties", pointer, f"extraneous key [{name}] is not permitted"
+                )
             )
         elif child is not None or name not in field.required:
             out[name] = conform(child, known, f"{pointer}/{_escape(name)}", found)

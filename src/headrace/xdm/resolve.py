@@ -26,7 +26,9 @@ def external_references(resource: Resource) -> list[str]:
     return [
         entry["$ref"]
         for entry in resource.get("allOf", ())
-        if isinstance(entry, Mapping) and isinstance(entry.get("$ref"), str) and "#" not in entry["$ref"]
+        if isinstance(entry, Mapping)
+        and isinstance(entry.get("$ref"), str)
+        and "#" not in entry["$ref"]
     ]
 
 
@@ -107,16 +109,23 @@ class Resolver:
         }
         return head | {key: merged[key] for key in ("properties", "required") if merged.get(key)}
 
-    def _composed(self, node: Resource, document: Resource, trail: tuple[str, ...]) -> dict[str, Any]:
+    def _composed(
+        self, node: Resource, document: Resource, trail: tuple[str, ...]
+    ) -> dict[str, Any]:
         """An object node with everything it is composed of."""
         out: dict[str, Any] = {}
         for entry in node.get("allOf", ()):
             _merge(out, self._referenced(entry, document, trail))
-        own = {name: self._node(child, document, trail) for name, child in node.get("properties", {}).items()}
+        own = {
+            name: self._node(child, document, trail)
+            for name, child in node.get("properties", {}).items()
+        }
         _merge(out, {"properties": own, "required": list(node.get("required", ()))})
         return out
 
-    def _referenced(self, entry: Resource, document: Resource, trail: tuple[str, ...]) -> dict[str, Any]:
+    def _referenced(
+        self, entry: Resource, document: Resource, trail: tuple[str, ...]
+    ) -> dict[str, Any]:
         reference = entry.get("$ref")
         if reference is None:
             return self._composed(entry, document, trail)
@@ -128,7 +137,9 @@ class Resolver:
 
     def _resource(self, id: str, trail: tuple[str, ...]) -> dict[str, Any]:
         if id in trail:
-            raise Unresolvable(f"{id} refers to itself through {' → '.join(trail[trail.index(id):])}")
+            raise Unresolvable(
+                f"{id} refers to itself through {' → '.join(trail[trail.index(id) :])}"
+            )
         if len(trail) > MOST_DEPTH:
             raise Unresolvable(f"references are nested deeper than {MOST_DEPTH}")
         target = self._lookup(id)
@@ -147,7 +158,8 @@ class Resolver:
         out = {
             key: value
             for key, value in node.items()
-            if key not in ("$ref", "allOf", "properties", "required", "items", "additionalProperties")
+            if key
+            not in ("$ref", "allOf", "properties", "required", "items", "additionalProperties")
         }
         if "$ref" in node or "allOf" in node or "properties" in node:
             merged: dict[str, Any] = {}

@@ -24,7 +24,9 @@ TREE = Field(
         "n": Field("int"),
         "person": Field("object", properties={"name": STRING, "age": Field("int")}),
         "items": Field("array", items=Field("object", properties={"sku": STRING})),
-        "ids": Field("map", values=Field("array", items=Field("object", properties={"id": STRING}))),
+        "ids": Field(
+            "map", values=Field("array", items=Field("object", properties={"id": STRING}))
+        ),
     },
 )
 PART = "inlet-0"
@@ -52,7 +54,9 @@ def good_rows(start: int, end: int, tree: Field = TREE) -> pa.Table:
     }  # fmt: skip
     arrays = build(tree, rows)
     children = [pa.array(values[f.name], f.type) for f in SYSTEM_METADATA]
-    arrays["_acp_system_metadata"] = pa.StructArray.from_arrays(children, fields=list(SYSTEM_METADATA))
+    arrays["_acp_system_metadata"] = pa.StructArray.from_arrays(
+        children, fields=list(SYSTEM_METADATA)
+    )
     return pa.table(arrays)
 
 
@@ -225,25 +229,34 @@ def test_every_file_is_synced_before_the_catalog_names_it(
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(lake.catalog, "commit_table", commit)
     Committer(lake, "prod", "set", "f").commit(batch(0, 3))
-    written = {p for p in lake.directory.rglob("*") if p.is_file() and p.name != "catalog.db"} - before
+    written = {
+        p for p in lake.directory.rglob("*") if p.is_file() and p.name != "catalog.db"
+    } - before
     unsynced = [p for p in written if p.stat().st_ino not in synced]
     assert len(written) >= 4  # data, manifest, manifest list, metadata
     assert unsynced == []
 
 
-def test_new_fields_anywhere_in_the_tree_appear_and_old_rows_read_null(lake: Lake, tmp_path: Path) -> None:
+def test_new_fields_anywhere_in_the_tree_appear_and_old_rows_read_null(
+    lake: Lake, tmp_path: Path
+) -> None:
     committer = Committer(lake, "prod", "set", "f")
     committer.commit(batch(0, 2))
     wider = Field(
         "object",
         properties={
             **TREE.properties,
-            "person": Field("object", properties={"name": STRING, "age": Field("int"), "email": STRING}),
-            "items": Field("array", items=Field("object", properties={"sku": STRING, "price": Field("number")})),
+            "person": Field(
+                "object", properties={"name": STRING, "age": Field("int"), "email": STRING}
+            ),
+            "items": Field(
+                "array", items=Field("object", properties={"sku": STRING, "price": Field("number")})
+            ),
             "ids": Field(
                 "map",
                 values=Field(
-                    "array", items=Field("object", properties={"id": STRING, "primary": Field("boolean")})
+                    "array",
+                    items=Field("object", properties={"id": STRING, "primary": Field("boolean")}),
                 ),
             ),
             "late": Field("date-time"),
@@ -258,7 +271,9 @@ def test_new_fields_anywhere_in_the_tree_appear_and_old_rows_read_null(lake: Lak
     assert rows[0]["late"] is None
     location = lake.table("prod", "set").metadata_location
     session = open_session(tmp_path, "")
-    found = session.execute(f"SELECT person, items, ids, late FROM iceberg_scan('{location}') ORDER BY n")
+    found = session.execute(
+        f"SELECT person, items, ids, late FROM iceberg_scan('{location}') ORDER BY n"
+    )
     assert found.fetchone() == (
         {"name": "p0", "age": None, "email": None},
         [{"sku": "a", "price": None}, {"sku": "b", "price": None}],

@@ -143,7 +143,9 @@ def test_more_than_may_wait_is_refused_as_overload(tmp_path: Path) -> None:
     frames=st.lists(st.tuples(st.binary(max_size=60), st.integers(1, 5)), max_size=6),
     cut=st.integers(0, 400),
 )
-def test_scanning_any_prefix_gives_whole_frames_only(frames: list[tuple[bytes, int]], cut: int) -> None:
+def test_scanning_any_prefix_gives_whole_frames_only(
+    frames: list[tuple[bytes, int]], cut: int
+) -> None:
     data, offset, ends = b"", 0, []
     for body, count in frames:
         data += b"".join(encode(offset, count, 7, Meta(MESSAGES, "f", 1, offset, "r"), body))

@@ -52,7 +52,9 @@ def _number(call: Call, name: str, default: int, least: int, most: int | None) -
     return int(text)
 
 
-def _ordered(pairs: list[tuple[str, dict[str, Any]]], order: str) -> list[tuple[str, dict[str, Any]]]:
+def _ordered(
+    pairs: list[tuple[str, dict[str, Any]]], order: str
+) -> list[tuple[str, dict[str, Any]]]:
     for part in reversed(order.split(",")):
         direction, _, name = part.rpartition(":")
         key = name.strip()
@@ -121,7 +123,9 @@ def _property(item: Mapping[str, Any], text: str) -> bool:
     right: Any = wanted
     if isinstance(value, int | float) and re.fullmatch(r"-?\d+(\.\d+)?", wanted):
         left, right = float(value), float(wanted)
-    return bool({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[operator])
+    return bool(
+        {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[operator]
+    )
 
 
 def _at(item: Any, path: str) -> Any:

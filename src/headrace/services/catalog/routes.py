@@ -45,7 +45,9 @@ def routes(catalog: CatalogService) -> list[Route]:
         def handle(call: Call) -> Answer:
             id = call.params["id"]
             expected = call.headers.get("if-match")
-            catalog.update(call.who, id, call.json(), deep=deep, expected=expected, keep=_keep(call))
+            catalog.update(
+                call.who, id, call.json(), deep=deep, expected=expected, keep=_keep(call)
+            )
             return Answer(200, [f"@/dataSets/{id}"])
 
         return handle
@@ -61,7 +63,9 @@ def routes(catalog: CatalogService) -> list[Route]:
 
     def batches(call: Call) -> Answer:
         dataset_id = call.value("dataSet") or call.value("dataSetId")
-        return Answer(200, select(catalog.batches(_scope(call), dataset_id, call.value("batch")), call))
+        return Answer(
+            200, select(catalog.batches(_scope(call), dataset_id, call.value("batch")), call)
+        )
 
     def batch(call: Call) -> Answer:
         found = catalog.batches(_scope(call), batch_id=call.params["id"])
@@ -79,7 +83,9 @@ def routes(catalog: CatalogService) -> list[Route]:
 
     def files(call: Call) -> Answer:
         dataset_id = call.params.get("id") or call.value("dataSetId")
-        return Answer(200, select(catalog.files(_scope(call), dataset_id, call.value("batch")), call))
+        return Answer(
+            200, select(catalog.files(_scope(call), dataset_id, call.value("batch")), call)
+        )
 
     def views(call: Call) -> Answer:
         found = catalog.dataset(_scope(call), call.params["id"])

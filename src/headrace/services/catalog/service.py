@@ -60,7 +60,9 @@ class CatalogService:
     def uses_schema(self, scope: Scope, schema_id: str) -> bool:
         return any(d.body["schemaRef"]["id"] == schema_id for d in self._store.list(scope, KIND))
 
-    def create(self, who: Caller, body: Mapping[str, Any], *, data_source: bool, keep: bool = True) -> str:
+    def create(
+        self, who: Caller, body: Mapping[str, Any], *, data_source: bool, keep: bool = True
+    ) -> str:
         """The new data set's id; ApiError 400. Without `keep` everything is checked and nothing stored."""
         scope = Scope(who.org_id, who.sandbox)
         name = body.get("name")
@@ -71,7 +73,8 @@ class CatalogService:
         described = {"persisted": True, "containerFormat": "parquet", "format": "parquet"}
         stored = {k: v for k, v in body.items() if k not in PROTECTED} | {
             "schemaRef": reference,
-            "fileDescription": described | dict(_object(body.get("fileDescription"), "fileDescription")),
+            "fileDescription": described
+            | dict(_object(body.get("fileDescription"), "fileDescription")),
             "tags": _with_system_tags(_tags(body.get("tags")), name),
             "viewId": hex_id(24),
             "imsOrg": who.org_id,
@@ -90,7 +93,14 @@ class CatalogService:
         return id
 
     def update(
-        self, who: Caller, id: str, change: Any, *, deep: bool, expected: str | None, keep: bool = True
+        self,
+        who: Caller,
+        id: str,
+        change: Any,
+        *,
+        deep: bool,
+        expected: str | None,
+        keep: bool = True,
     ) -> None:
         """Merge an object, or apply a JSON Patch array."""
         scope = Scope(who.org_id, who.sandbox)
@@ -105,7 +115,13 @@ class CatalogService:
         self._write(who, scope, stored, body, keep)
 
     def replace(
-        self, who: Caller, id: str, body: Mapping[str, Any], *, expected: str | None, keep: bool = True
+        self,
+        who: Caller,
+        id: str,
+        body: Mapping[str, Any],
+        *,
+        expected: str | None,
+        keep: bool = True,
     ) -> None:
         scope = Scope(who.org_id, who.sandbox)
         stored = self._stored(scope, id, expected)
@@ -129,7 +145,9 @@ class CatalogService:
         self._on_change()
         return True
 
-    def _write(self, who: Caller, scope: Scope, stored: Document, body: dict[str, Any], keep: bool) -> None:
+    def _write(
+        self, who: Caller, scope: Scope, stored: Document, body: dict[str, Any], keep: bool
+    ) -> None:
         if body["schemaRef"] != stored.body["schemaRef"]:
             before = stored.body["schemaRef"]["id"]
             body["schemaRef"], _ = self._reference(scope, body["schemaRef"])
@@ -200,7 +218,9 @@ class CatalogService:
         found.pop("_at", None)
         return found
 
-    def batches(self, scope: Scope, dataset_id: str | None = None, batch_id: str | None = None) -> Items:
+    def batches(
+        self, scope: Scope, dataset_id: str | None = None, batch_id: str | None = None
+    ) -> Items:
         """Batches of the sandbox's data sets, newest first: one a commit and table."""
         known = {d.id: d.body for d in self._store.list(scope, KIND)}
         where, values = "1", []
@@ -210,11 +230,13 @@ class CatalogService:
                 values.append(value)
         rows = self._store.connection.execute(
             "SELECT batch_id, flow_id, dataset_id, kind, committed, body FROM commits"
-            f" WHERE {where} ORDER BY committed DESC",  # noqa: S608 - column names are ours
+            f" WHERE {where} ORDER BY committed DESC",
             values,
         )
         return {
-            row[0]: _batch(scope, row, json.loads(row[5]), known[row[2]]) for row in rows if row[2] in known
+            row[0]: _batch(scope, row, json.loads(row[5]), known[row[2]])
+            for row in rows
+            if row[2] in known
         }
 
     def files(self, scope: Scope, dataset_id: str | None, batch_id: str | None) -> Items:

@@ -69,7 +69,9 @@ class Request:
 class Answered(Exception):
     """The request ends here with this answer."""
 
-    def __init__(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    def __init__(
+        self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
         self.status, self.body, self.headers = status, body, headers
 
 
@@ -115,7 +117,9 @@ class InletEndpoint:
         self, scope: dict[str, Any], receive: Receive, inlet_id: str, batch: bool
     ) -> tuple[int, bytes]:
         if scope["method"] != "POST":
-            raise Answered(405, self._problem(inlet_id, "Only POST is allowed", 405), ((b"allow", b"POST"),))
+            raise Answered(
+                405, self._problem(inlet_id, "Only POST is allowed", 405), ((b"allow", b"POST"),)
+            )
         inlet = self.directory.inlet(inlet_id)
         if inlet is None:
             raise Answered(404, self._problem(inlet_id, "There is no such inlet", 404))
@@ -145,7 +149,12 @@ class InletEndpoint:
     def _problem(
         self, inlet_id: str, text: str, status: int = 400, *, inlet: Inlet | None = None
     ) -> bytes:
-        titles = {400: wire.INVALID, 404: "Not found", 405: "Method not allowed", 503: "Unavailable"}
+        titles = {
+            400: wire.INVALID,
+            404: "Not found",
+            405: "Method not allowed",
+            503: "Unavailable",
+        }
         organisation = inlet.scope.org if inlet else ""
         title = titles.get(status, "Invalid request")
         return wire.problem(inlet_id, organisation, text, status=status, title=title)
@@ -157,7 +166,9 @@ class InletEndpoint:
         if kind.lower() != "bearer" or not token.strip():
             raise Answered(401, wire.unauthorized(request.inlet.id, "Ims service token is empty"))
         if not self.authenticate(token.strip(), request.inlet.scope.org):
-            raise Answered(401, wire.unauthorized(request.inlet.id, "Ims service token is not valid"))
+            raise Answered(
+                401, wire.unauthorized(request.inlet.id, "Ims service token is not valid")
+            )
 
     async def _read(self, request: Request, receive: Receive) -> None:
         too_large = Answered(
@@ -195,7 +206,9 @@ class InletEndpoint:
                 raise too_large from None
             except InflateCorrupt:
                 text = "The body is not valid gzip"
-                raise Answered(400, self._problem(request.inlet.id, text, inlet=request.inlet)) from None
+                raise Answered(
+                    400, self._problem(request.inlet.id, text, inlet=request.inlet)
+                ) from None
         elif encoding != "identity":
             text = f"Content-Encoding {encoding} is not supported: send gzip or none"
             raise Answered(415, self._problem(request.inlet.id, text, 415, inlet=request.inlet))
@@ -218,7 +231,9 @@ class InletEndpoint:
                 inlet = request.inlet
                 raise Answered(
                     400,
-                    wire.problem(inlet.id, inlet.scope.org, "Message is invalid", violations=violations),
+                    wire.problem(
+                        inlet.id, inlet.scope.org, "Message is invalid", violations=violations
+                    ),
                 )
         receipt = f"{request.received}:{self._boot}:{next(self._serial)}"
         revision = destination.revision
@@ -230,7 +245,9 @@ class InletEndpoint:
 
     async def _batch(self, request: Request, router: Router, counters: Counters) -> bytes:
         self._check_text(request)
-        content = (request.text(b"content-type") or "application/json").split(";")[0].strip().lower()
+        content = (
+            (request.text(b"content-type") or "application/json").split(";")[0].strip().lower()
+        )
         receipt = str(uuid.uuid4())
         batch_id = f"{request.received}:{self._boot}:{next(self._serial)}"
         if content == "text/csv":
@@ -253,14 +270,24 @@ class InletEndpoint:
         except (msgspec.DecodeError, RecursionError):
             outlines = None
         direct = router.raw_destination() if outlines is not None else None
-        if outlines and direct and direct.revision.rules is not None:
-            if not any(o.header and o.body for o in outlines):  # all raw, one flow: log it as it came
-                count = len(outlines)
-                revision = direct.revision
-                await self.log.append(
-                    MESSAGES, revision.flow_id, revision.revision, receipt, count, body, request.received
-                )
-                return count, {}
+        if (
+            outlines
+            and direct
+            and direct.revision.rules is not None
+            and not any(o.header and o.body for o in outlines)
+        ):  # all raw, one flow: log it as it came
+            count = len(outlines)
+            revision = direct.revision
+            await self.log.append(
+                MESSAGES,
+                revision.flow_id,
+                revision.revision,
+                receipt,
+                count,
+                body,
+                request.received,
+            )
+            return count, {}
         try:
             messages = [bytes(raw) for raw in split_messages(body).messages]
         except msgspec.ValidationError:
@@ -307,7 +334,9 @@ class InletEndpoint:
                 layout, revision.flow_id, revision.revision, receipt, len(group.indexes), body,
                 request.received, envelope=group.destination.envelope, indexes=indexes,
             )  # fmt: skip
-        if last is not None:  # frames of one request are in one or successive commits: the last one decides
+        if (
+            last is not None
+        ):  # frames of one request are in one or successive commits: the last one decides
             await last
 
     def _check_text(self, request: Request) -> None:
@@ -321,7 +350,9 @@ class InletEndpoint:
         now = time.monotonic()
         recent = [at for at in self._validations.get(inlet_id, ()) if now - at < 60]
         if len(recent) >= SYNC_VALIDATIONS_A_MINUTE:
-            text = f"At most {SYNC_VALIDATIONS_A_MINUTE} synchronous validations a minute for an inlet"
+            text = (
+                f"At most {SYNC_VALIDATIONS_A_MINUTE} synchronous validations a minute for an inlet"
+            )
             raise Answered(429, self._problem(inlet_id, text, 429), ((b"retry-after", b"60"),))
         self._validations[inlet_id] = [*recent, now]
 
@@ -355,4 +386,3 @@ def _valid_json(line: bytes) -> bytes:
 def _only_flow(router: Router) -> Any:
     """The destination of delimited text that names no flow."""
     return router.route(b"{}")
-

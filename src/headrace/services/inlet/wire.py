@@ -41,7 +41,12 @@ def batch(
             element |= {"status": 400, "statusCode": 400, "message": refused[index]}
         responses.append(element)
     return encode(
-        {"inletId": inlet_id, "batchId": batch_id, "receivedTimeMs": received, "responses": responses}
+        {
+            "inletId": inlet_id,
+            "batchId": batch_id,
+            "receivedTimeMs": received,
+            "responses": responses,
+        }
     )
 
 
@@ -59,7 +64,8 @@ def problem(
 def _explain(violations: Sequence[Violation]) -> dict[str, Any]:
     each: list[dict[str, Any]] = [
         {
-            "schemaLocation": "#" + "".join(f"/properties/{step}" for step in v.pointer.split("/")[1:]),
+            "schemaLocation": "#"
+            + "".join(f"/properties/{step}" for step in v.pointer.split("/")[1:]),
             "pointerToViolation": f"#{v.pointer}",
             "causingExceptions": [],
             "keyword": v.keyword,

@@ -8,7 +8,9 @@ from headrace.errors import ApiError
 _GRAMMAR = re.compile(
     r"application/vnd\.adobe\.(xed|xdm)((?:-[a-z0-9]+)*)\+json\s*(?:;\s*version\s*=\s*(\d+)(?:\.\d+)?)?\s*"
 )
-_SUFFIXES = frozenset({"v2", "id", "link", "full", "notext", "desc", "flat", "deprecated", "deprecatefield"})
+_SUFFIXES = frozenset(
+    {"v2", "id", "link", "full", "notext", "desc", "flat", "deprecated", "deprecatefield"}
+)
 _ANY = ("", "*/*", "application/json", "application/*")
 
 

@@ -53,7 +53,9 @@ class Descriptors:
         self._store.delete(Scope(who.org_id, who.sandbox), KIND, stored.id)
 
     def list(self, who: Caller, page: Page, view: View) -> dict[str, Any]:
-        found = [self._shown(who, d) for d in self._store.list(Scope(who.org_id, who.sandbox), KIND)]
+        found = [
+            self._shown(who, d) for d in self._store.list(Scope(who.org_id, who.sandbox), KIND)
+        ]
         items, _ = page_of(found, page, paged=False)
 
         def form(item: Mapping[str, Any]) -> Any:
@@ -117,7 +119,9 @@ class Descriptors:
     @staticmethod
     def _check_property(kind: str, path: str, tree: Field) -> None:
         if not path.startswith("/") or path.endswith("/"):
-            raise invalid(f"xdm:sourceProperty is {path!r}: it must begin with / and not end with it.")
+            raise invalid(
+                f"xdm:sourceProperty is {path!r}: it must begin with / and not end with it."
+            )
         field = tree.at(path[1:].replace("/", "."))
         if field is None:
             raise invalid(f"xdm:sourceProperty {path} is no field of the schema.")

@@ -52,7 +52,11 @@ def page_of(items: Sequence[Item], page: Page, *, paged: bool = True) -> tuple[l
         chosen = [
             item
             for item in chosen
-            if (_sortable(_value(item, key)) < edge if descending else _sortable(_value(item, key)) > edge)
+            if (
+                _sortable(_value(item, key)) < edge
+                if descending
+                else _sortable(_value(item, key)) > edge
+            )
         ]
     limit = page.limit if page.limit else (300 if paged else None)
     if limit is None or len(chosen) <= limit:
@@ -82,7 +86,9 @@ def _typed(text: str, like: Any) -> Any:
 
 def _fits(item: Item, text: str) -> bool:
     at, operator = min(
-        ((text.find(op), op) for op in _OPERATORS if op in text), default=(-1, ""), key=lambda p: (p[0], -len(p[1]))
+        ((text.find(op), op) for op in _OPERATORS if op in text),
+        default=(-1, ""),
+        key=lambda p: (p[0], -len(p[1])),
     )
     if at < 0:
         return text in item

@@ -44,7 +44,9 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
         )
 
     def patches(word: str) -> Callable[[Call], Answer]:
-        return lambda call: Answer(200, registry.patch(call.who, word, call.params["id"], call.json()))
+        return lambda call: Answer(
+            200, registry.patch(call.who, word, call.params["id"], call.json())
+        )
 
     def deletes(word: str) -> Callable[[Call], Answer]:
         def handle(call: Call) -> Answer:
@@ -150,7 +152,11 @@ def _stats(registry: RegistryService, store: Store, call: Call) -> dict[str, Any
     def brief(moment: str, newest: list[Any]) -> list[dict[str, Any]]:
         return [
             {
-                **{k: d.body[k] for k in ("title", "description", "meta:resourceType", "$id") if k in d.body},
+                **{
+                    k: d.body[k]
+                    for k in ("title", "description", "meta:resourceType", "$id")
+                    if k in d.body
+                },
                 f"meta:{moment}": getattr(d, moment),
                 "version": f"1.{d.version}",
             }

@@ -37,7 +37,11 @@ def sample(field: Field, randomness: random.Random | None = None) -> Any:
         low = field.minimum if field.minimum is not None else 0
         high = field.maximum if field.maximum is not None else low + 100
         low, high = min(low, high), max(low, high)
-        return source.uniform(low, high) if field.kind == "number" else source.randint(int(low), int(high))
+        return (
+            source.uniform(low, high)
+            if field.kind == "number"
+            else source.randint(int(low), int(high))
+        )
     return _text(field)
 
 

@@ -18,7 +18,7 @@ from headrace.xdm.evolve import breaking_changes
 from headrace.xdm.fields import Field, tree_of
 from headrace.xdm.library import Library
 from headrace.xdm.names import namespace_problem
-from headrace.xdm.resolve import Resolver, Unresolvable, class_of, external_references
+from headrace.xdm.resolve import Resolver, Unresolvable, ancestors, class_of, external_references
 
 TYPES = {
     "schemas": "schemas", "classes": "classes", "fieldgroups": "mixins", "mixins": "mixins",
@@ -30,18 +30,23 @@ NOT_FOUND = {
     "classes": "1010", "mixins": "1011", "schemas": "1012", "datatypes": "1013", "behaviors": "1014",
     "descriptors": "1015", "unions": "1016",
 }  # fmt: skip
+DATA = "https://ns.adobe.com/xdm/data/"
 STORED = ("schemas", "classes", "mixins", "datatypes")
 MOST_OPERATIONS = 1000
 
 
 def not_found(kind: str, id: str) -> ApiError:
     code = f"XDM-{NOT_FOUND.get(kind, '1017')}-404"
-    word = {"mixins": "field group", "datatypes": "data type", "classes": "class"}.get(kind, kind.rstrip("s"))
+    word = {"mixins": "field group", "datatypes": "data type", "classes": "class"}.get(
+        kind, kind.rstrip("s")
+    )
     text = f"The requested {word} resource {id} with version 1 is not found."
     return ApiError(404, code, "Resource not found", text)
 
 
-def invalid(detail: str, code: str = "XDM-1405-400", title: str = "Schema validation error") -> ApiError:
+def invalid(
+    detail: str, code: str = "XDM-1405-400", title: str = "Schema validation error"
+) -> ApiError:
     return ApiError(400, code, title, detail)
 
 
@@ -60,7 +65,6 @@ class RegistryService:
         self.library = library
         self._in_use = schema_in_use
         self._changed = on_schema_change
-        self._trees: dict[tuple[Scope, str, int], Field] = {}
         self._lock = threading.Lock()
 
     # -- finding --------------------------------------------------------------------------------------------
@@ -97,7 +101,9 @@ class RegistryService:
             raise not_found(kind, id)
         return wire.shown(found, view, lookup)
 
-    def list(self, who: Caller, container: str, word: str, page: Page, view: View) -> dict[str, Any]:
+    def list(
+        self, who: Caller, container: str, word: str, page: Page, view: View
+    ) -> dict[str, Any]:
         kind, scope = TYPES[word], Scope(who.org_id, who.sandbox)
         lookup = self.lookup(scope)
         found: list[Mapping[str, Any]]
@@ -128,12 +134,23 @@ class RegistryService:
         version = f"1.{stored.version}" if stored else str(resource.get("version", "1.0"))
         return str(resource["$id"]), version, tree_of(self.full_schema(scope, id))
 
+    def behavior(self, scope: Scope, id: str) -> str:
+        """`record`, `time-series` or `adhoc`: what the schema's class is built on."""
+        try:
+            found = ancestors(self._schema(scope, id), self.lookup(scope))
+        except (ApiError, Unresolvable):
+            return "record"
+        known = [name for name in ("time-series", "adhoc", "record") if f"{DATA}{name}" in found]
+        return known[0] if known else "record"
+
     def _schema(self, scope: Scope, id: str) -> Mapping[str, Any]:
         text = id
         if text.endswith("__union"):
             return self._union_resource(scope, text)
         found = self.lookup(scope)(text)
-        if found is None and not text.startswith(("http", "_")):  # legacy short form: context/profile
+        if found is None and not text.startswith(
+            ("http", "_")
+        ):  # legacy short form: context/profile
             found = self.library.get(f"https://ns.adobe.com/xdm/{text}")
         if found is None:
             raise not_found("schemas", id)
@@ -197,7 +214,9 @@ class RegistryService:
                 if self._in_use(scope, stored.id):
                     raise invalid(f"The schema {stored.id} has data sets and cannot be deleted.")
                 if "union" in stored.body.get("meta:immutableTags", ()):
-                    raise invalid(f"The schema {stored.id} takes part in a union and cannot be deleted.")
+                    raise invalid(
+                        f"The schema {stored.id} takes part in a union and cannot be deleted."
+                    )
             for other in (d for k in STORED for d in self._store.list(scope, k)):
                 if other.id != stored.id and wire.uses(other.body, stored.id):
                     raise invalid(f"{stored.id} is used by {other.id} and cannot be deleted.")
@@ -209,7 +228,10 @@ class RegistryService:
         if stored is None:
             if self.library.get(canonical(id)) is not None:
                 raise ApiError(
-                    403, "XDM-1018-403", "Forbidden", f"{id} is a standard resource and cannot be changed."
+                    403,
+                    "XDM-1018-403",
+                    "Forbidden",
+                    f"{id} is a standard resource and cannot be changed.",
                 )
             raise not_found(kind, id)
         return stored
@@ -228,9 +250,7 @@ class RegistryService:
     def _check_title(self, scope: Scope, resource: Mapping[str, Any]) -> None:
         for other in (d for kind in STORED for d in self._store.list(scope, kind)):
             if other.body["title"] == resource["title"] and other.id != resource["$id"]:
-                text = (
-                    f"Object titles must be unique. An object {other.id} already exists with the same title"
-                )
+                text = f"Object titles must be unique. An object {other.id} already exists with the same title"
                 raise invalid(text, "XDM-1521-400", "Title not unique")
 
     def _validate(self, who: Caller, resource: Mapping[str, Any]) -> Field:
@@ -241,7 +261,9 @@ class RegistryService:
             if kind == "schemas":
                 chosen = class_of(resource, lookup)
                 if chosen is None:
-                    raise invalid("A schema needs exactly one class among the references of 'allOf'.")
+                    raise invalid(
+                        "A schema needs exactly one class among the references of 'allOf'."
+                    )
                 self._check_groups(resource, chosen, lookup)
             tree = tree_of(Resolver(lookup).full(resource))
         except Unresolvable as error:
@@ -287,10 +309,14 @@ class RegistryService:
         everything = [d for kind in STORED for d in self._store.list(scope, kind)]
         grew = True
         while grew:
-            more = {d.id for d in everything if any(wire.uses(d.body, id) for id in affected)} - affected
+            more = {
+                d.id for d in everything if any(wire.uses(d.body, id) for id in affected)
+            } - affected
             affected |= more
             grew = bool(more)
-        return [d for d in everything if d.id in affected and d.body["meta:resourceType"] == "schemas"]
+        return [
+            d for d in everything if d.id in affected and d.body["meta:resourceType"] == "schemas"
+        ]
 
     def _tell(self, scope: Scope, written: Document) -> None:
         for schema in self._users(scope, written):
@@ -375,7 +401,9 @@ class RegistryService:
         for class_id in self._members(scope):
             union = self._union_resource(scope, f"{class_id}__union")
             title = (self.lookup(scope)(class_id) or {}).get("title")
-            found.append({"title": title, **{k: union[k] for k in ("$id", "meta:altId")}, "version": "1"})
+            found.append(
+                {"title": title, **{k: union[k] for k in ("$id", "meta:altId")}, "version": "1"}
+            )
         return found
 
 

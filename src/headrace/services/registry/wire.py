@@ -54,11 +54,14 @@ def annotated(node: Any) -> Any:
             out[key] = annotated(out[key])
     if isinstance(out.get("allOf"), list):
         out["allOf"] = [
-            {"type": "object", "meta:xdmType": "object", **entry} if isinstance(entry, Mapping) else entry
+            {"type": "object", "meta:xdmType": "object", **entry}
+            if isinstance(entry, Mapping)
+            else entry
             for entry in out["allOf"]
         ]
         out["allOf"] = [
-            {"$ref": e["$ref"], **e} if isinstance(e, Mapping) and "$ref" in e else e for e in out["allOf"]
+            {"$ref": e["$ref"], **e} if isinstance(e, Mapping) and "$ref" in e else e
+            for e in out["allOf"]
         ]
     if "$ref" in out:
         out.setdefault("type", "object")
@@ -155,7 +158,9 @@ def listing(
 
 def identification(resource: Mapping[str, Any]) -> dict[str, Any]:
     """The reduced item of `-id` views."""
-    return {key: resource[key] for key in ("$id", "meta:altId", "version", "title") if key in resource}
+    return {
+        key: resource[key] for key in ("$id", "meta:altId", "version", "title") if key in resource
+    }
 
 
 def uses(resource: Mapping[str, Any], id: str) -> bool:
