@@ -1,0 +1,211 @@
+"""Dataflows: checks at creation, revisions, states."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from headrace.errors import ApiError
+from headrace.http.contract import Answer, Call
+from headrace.model.flow import FlowRevision, Rule
+from headrace.services.flow import flow_specs, specs, wire
+from headrace.services.flow.entities import Entities, audited, draft, scope_of
+from headrace.services.flow.faults import connector, invalid
+from headrace.store.documents import Document, Scope, Store
+from headrace.store.revisions import Revisions
+from headrace.xdm.fields import Field
+
+
+class MappingSet(Protocol):
+    """What a dataflow needs of a mapping set."""
+
+    version: int
+    rules: tuple[Rule, ...]
+    allow_null_values: bool
+    schema_id: str
+
+
+Datasets = Callable[[Scope, str], dict[str, Any] | None]
+SchemaTree = Callable[[Scope, str], tuple[str, str, Field]]
+Mappings = Callable[[Scope, str, int | None], MappingSet | None]
+_ACTIONS = {"publish": ("draft", "enabled"), "enable": ("disabled", "enabled")}
+_ACTIONS |= {"disable": ("enabled", "disabled")}
+_PATCHABLE = frozenset(
+    {"name", "description", "transformations", "scheduleParams", "labels", "policy", "options"}
+)
+
+
+class Flows:
+    """Dataflows of the store; every change of what decides a record's fate is a new revision."""
+
+    def __init__(
+        self, store: Store, revisions: Revisions, datasets: Datasets, schema_tree: SchemaTree,
+        mapping_set: Mappings, on_change: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.entities = Entities(store, "flows")
+        self._store, self._revisions = store, revisions
+        self._datasets, self._schema_tree, self._mapping_set = datasets, schema_tree, mapping_set
+        self._on_change = on_change
+
+    def create(self, call: Call) -> Answer:
+        body, is_draft, scope = call.object(), draft(call), scope_of(call.who)
+        if "state" in body:
+            raise invalid(1410, "state cannot be set when a flow is created.")
+        reference = body.get("flowSpec")
+        spec_id = reference.get("id") if isinstance(reference, dict) else None
+        if not isinstance(spec_id, str) or spec_id not in flow_specs.BY_ID:
+            raise invalid(1413, f"flowSpec.id '{spec_id}' is not known.")
+        keep = _PATCHABLE & body.keys()
+        out: dict[str, Any] = {name: body[name] for name in keep if body[name] is not None}
+        out["flowSpec"] = {"id": spec_id, "version": "1.0"}
+        for name in ("sourceConnectionIds", "targetConnectionIds"):
+            given = body.get(name)
+            ids = [given] if isinstance(given, str) else given
+            if not isinstance(ids, list) or len(ids) != 1 or not isinstance(ids[0], str):
+                raise connector(1321, f"{name} must have exactly one id.")
+            out[name] = ids
+        out |= {"state": "draft" if is_draft else "enabled", "revision": 0}
+        with self._store.transaction():
+            self._inherit(scope, out, spec_id, is_draft)
+            made = self.entities.create(call.who, out)
+            if "name" not in made:
+                made = self.entities.save(
+                    call.who, self.entities.get(scope, made["id"]), {**made, "name": made["id"]}
+                )
+            if not is_draft:
+                made = self._revise(call, made["id"])
+        self._on_change()
+        return wire.written(made, 201)
+
+    def item(self, document: Document) -> dict[str, Any]:
+        return {**audited(document), "runs": f"/runs?property=flowId=={document.id}"}
+
+    def patch(self, call: Call) -> Answer:
+        with self._store.transaction():
+            document = self.entities.get(scope_of(call.who), call.params["id"])
+            self.entities.guard(call, document, required=True)
+            body, operations = self.entities.patched(call, document, _PATCHABLE)
+            made = self.entities.save(call.who, document, body)
+            touched = any(step.steps[0] == "transformations" for step in operations)
+            if touched and body["state"] != "draft":
+                made = self._revise(call, document.id)
+        self._on_change()
+        return wire.written(made)
+
+    def act(self, call: Call) -> Answer:
+        op = (call.value("op") or "").lower()
+        if op not in _ACTIONS:
+            raise invalid(1434, f"op '{op}' is unknown; known are {', '.join(_ACTIONS)}.")
+        before, after = _ACTIONS[op]
+        with self._store.transaction():
+            document = self.entities.get(scope_of(call.who), call.params["id"])
+            self.entities.guard(call, document, required=False)
+            state = document.body["state"]
+            if state != before:
+                raise invalid(1422, f"{op} is not possible in state {state}.")
+            made = self.entities.save(call.who, document, {**document.body, "state": after})
+            if op == "publish":
+                self._inherit(scope_of(call.who), made, made["flowSpec"]["id"], False)
+                made = self._revise(call, document.id)
+        self._on_change()
+        return wire.written(made)
+
+    def delete(self, call: Call) -> Answer:
+        document = self.entities.get(scope_of(call.who), call.params["id"])
+        self.entities.guard(call, document, required=False)
+        self._store.delete(scope_of(call.who), "flows", document.id)
+        self._on_change()
+        return Answer(204)
+
+    def refresh_schema(self, scope: Scope, schema_id: str) -> None:
+        """A new revision for every published flow that lands in the schema."""
+        for document in self.entities.all(scope):
+            latest = self._revisions.latest(document.id)
+            if latest is not None and latest.schema_id == schema_id:
+                body = {**document.body, "revision": latest.revision + 1}
+                self._revisions.add(self._plan(scope, body))
+                self._store.replace(scope, "flows", document.id, body, document.version)
+        self._on_change()
+
+    def _inherit(self, scope: Scope, out: dict[str, Any], spec_id: str, is_draft: bool) -> None:
+        source = Entities(self._store, "sourceConnections").get(
+            scope, out["sourceConnectionIds"][0]
+        )
+        target = Entities(self._store, "targetConnections").get(
+            scope, out["targetConnectionIds"][0]
+        )
+        spec, kind = flow_specs.BY_ID[spec_id], source.body["connectionSpec"]["id"]
+        if not is_draft and "draft" in (source.body["state"], target.body["state"]):
+            raise invalid(1444, "A source or target connection is a draft; publish it first.")
+        if kind not in spec["sourceConnectionSpecIds"]:
+            raise invalid(1100, f"The flow spec does not take sources of spec {kind}.")
+        if target.body["connectionSpec"]["id"] not in spec["targetConnectionSpecIds"]:
+            raise connector(1307, "The target connection's spec is not the data lake.")
+        if kind != specs.HTTP:
+            raise connector(1305, "This connector type is not available in this version.")
+        base = source.body["baseConnectionId"]
+        out["baseConnectionId"] = base
+        reference = source.body["connectionSpec"]
+        target_reference = {"id": target.id, "connectionSpec": target.body["connectionSpec"]}
+        out["inheritedAttributes"] = {
+            "properties": {"isSourceFlow": True},
+            "sourceConnections": [
+                {
+                    "id": source.id,
+                    "connectionSpec": reference,
+                    "baseConnection": {"id": base, "connectionSpec": reference},
+                }
+            ],
+            "targetConnections": [target_reference],
+        }
+
+    def _revise(self, call: Call, id: str) -> dict[str, Any]:
+        scope = scope_of(call.who)
+        document = self.entities.get(scope, id)
+        body = {**document.body, "revision": document.body["revision"] + 1}
+        self._revisions.add(self._plan(scope, body))
+        return self.entities.save(call.who, document, body)
+
+    def _plan(self, scope: Scope, body: dict[str, Any]) -> FlowRevision:
+        targets = Entities(self._store, "targetConnections")
+        dataset_id = targets.get(scope, body["targetConnectionIds"][0]).body["params"]["dataSetId"]
+        dataset = self._datasets(scope, dataset_id)
+        if dataset is None:
+            raise connector(1325, f"There is no data set '{dataset_id}'.")
+        schema_id, version, tree = self._schema_tree(scope, dataset["schemaRef"]["id"])
+        mapping_id, mapping = self._mapping(scope, body)
+        if mapping is not None and mapping.schema_id:
+            try:
+                other = self._schema_tree(scope, mapping.schema_id)[0]
+            except ApiError:
+                other = mapping.schema_id
+            if other != schema_id:
+                raise invalid(1425, f"The mapping is for {other}, the data set for {schema_id}.")
+        base = Entities(self._store, "connections").get(scope, body["baseConnectionId"]).body
+        return FlowRevision(
+            flow_id=body["id"], revision=body["revision"], org_id=scope.org, sandbox=scope.sandbox,
+            dataset_id=dataset_id, schema_id=schema_id, schema_version=version,
+            schema=tree.to_json(), rules=mapping.rules if mapping else None,
+            mapping_id=mapping_id, mapping_version=mapping.version if mapping else None,
+            allow_null_values=mapping.allow_null_values if mapping else False,
+            payload=base["auth"]["params"]["dataType"],
+        )  # fmt: skip
+
+    def _mapping(self, scope: Scope, body: dict[str, Any]) -> tuple[str | None, MappingSet | None]:
+        given = body.get("transformations") or []
+        required = body["flowSpec"]["id"] == flow_specs.WITH_TRANSFORMATION
+        if not given and not required:
+            return None, None
+        first = given[0] if isinstance(given, list) and given else None
+        params = first.get("params") if isinstance(first, dict) else None
+        id = params.get("mappingId") if isinstance(params, dict) else None
+        if not isinstance(first, dict) or first.get("name") != "Mapping" or not isinstance(id, str):
+            raise invalid(1419, "transformations needs one Mapping with params.mappingId.")
+        assert isinstance(params, dict)
+        version = params.get("mappingVersion")
+        if version is not None and not str(version).isdecimal():
+            raise invalid(1412, f"mappingVersion '{version}' is not a number.")
+        if self._mapping_set(scope, id, None) is None:
+            raise invalid(1419, f"There is no mapping set '{id}'.")
+        found = self._mapping_set(scope, id, None if version is None else int(version))
+        if found is None:
+            raise invalid(1412, f"Mapping set '{id}' has no version {version}.")
+        return id, found
