@@ -1,0 +1,173 @@
+"""Regular expressions of users run on RE2, in time linear in the text.
+
+Java's dialect is translated where RE2 has an equal; look-around, back references, possessive quantifiers
+and class intersections have none and are refused by name.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import re2
+
+from headrace.mapping.errors import TransformError
+from headrace.mapping.functions.definition import Function, Parameter, null_to_null
+from headrace.mapping.limits import check_items
+from headrace.mapping.values import text_of
+
+CATEGORY = "Regular Expression"
+_MAX_PATTERN = 2048
+_POSIX = ["Alpha", "Digit", "Alnum", "Upper", "Lower", "Punct", "Graph", "Print", "Blank", "Cntrl", "XDigit", "Space", "ASCII"]
+_HORIZONTAL = r"\t \x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
+_REFUSED = (
+    (re.compile(r"\(\?(?:=|!|<=|<!)"), "look-around"),
+    (re.compile(r"\(\?>"), "atomic groups"),
+    (re.compile(r"[*+?}]\+"), "possessive quantifiers"),
+)
+
+
+def _translated(pattern: str) -> str:
+    out: list[str] = []
+    at, inside = 0, False
+    while at < len(pattern):
+        char = pattern[at]
+        if char == "\\" and at + 1 < len(pattern):
+            following = pattern[at + 1]
+            if following == "Q":
+                close = pattern.find("\\E", at)
+                stop = len(pattern) if close < 0 else close
+                out.append(re2.escape(pattern[at + 2 : stop]))
+                at = stop + (0 if close < 0 else 2)
+                continue
+            named = re.match(r"\\([pP])\{(?:Is)?(\w+)\}", pattern[at:])
+            if named and named[2] in _POSIX:
+                sign = "^" if named[1] == "P" else ""
+                known = f"[:{sign}{named[2].lower()}:]"
+                out.append(known if inside else f"[{known}]")
+                at += len(named[0])
+                continue
+            if following == "k" or (following.isdigit() and following != "0" and not inside):
+                raise TransformError("Regular expressions cannot use back references.")
+            if following == "h":
+                out.append(_HORIZONTAL if inside else f"[{_HORIZONTAL}]")
+            elif following == "R" and not inside:
+                out.append(r"(?:\r\n|[\n\x0B\f\r\x{85}\x{2028}\x{2029}])")
+            elif following == "Z" and not inside:
+                out.append(r"(?:\n?\z)")
+            elif following == "e":
+                out.append(r"\x1B")
+            elif following == "u" and re.match(r"[0-9a-fA-F]{4}", pattern[at + 2 :]):
+                out.append(f"\\x{{{pattern[at + 2 : at + 6]}}}")
+                at += 4
+            else:
+                out.append(pattern[at : at + 2])
+            at += 2
+            continue
+        if char == "[" and not inside:
+            inside = True
+            at += 1
+            out.append("[")
+            if pattern[at : at + 1] == "^":
+                out.append("^")
+                at += 1
+            continue
+        if inside and (
+            (char == "[" and pattern[at : at + 2] != "[:") or pattern.startswith("&&", at)
+        ):
+            raise TransformError("Regular expressions cannot nest or intersect character classes.")
+        if char == "]":
+            inside = False
+        if not inside:
+            for refused, name in _REFUSED:
+                if refused.match(pattern, at):
+                    raise TransformError(f"Regular expressions cannot use {name}.")
+        out.append(char)
+        at += 1
+    return "".join(out)
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str) -> Any:
+    if len(pattern) > _MAX_PATTERN:
+        raise TransformError(f"A regular expression has at most {_MAX_PATTERN} characters.")
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 22
+    try:
+        return re2.compile(_translated(pattern), options)
+    except (re2.error, UnicodeEncodeError) as error:
+        reason = error.args[0] if error.args else "unknown"
+        if isinstance(reason, bytes):
+            reason = reason.decode("utf-8", "replace")
+        raise TransformError(f"The regular expression is not valid: {reason}.") from None
+
+
+def _run(method: str, pattern: str, text: str) -> Any:
+    try:
+        return getattr(_compiled(pattern), method)(text)
+    except UnicodeEncodeError:
+        raise TransformError("The text holds half a surrogate pair.") from None
+
+
+def whole_match(text: str, pattern: str) -> bool:
+    return _run("fullmatch", pattern, text) is not None
+
+
+def split_text(text: str, pattern: str) -> list[str]:
+    """Pieces between matches, empty ones kept; a match without width at the start makes no piece."""
+    pieces: list[str] = []
+    begin = 0
+    for match in _run("finditer", pattern, text):
+        if match.end() == 0 or (match.start() == match.end() == len(text)):
+            continue
+        pieces.append(text[begin : match.start()])
+        begin = match.end()
+        check_items(pieces)
+    pieces.append(text[begin:])
+    return pieces
+
+
+@null_to_null
+def extract_regex(text: Any, pattern: Any) -> list[str | None] | None:
+    if pattern is None:
+        raise TransformError("extract_regex: the regular expression is null.")
+    match = _run("search", text_of(pattern), text_of(text))
+    return [] if match is None else [match.group(0), *match.groups()]
+
+
+@null_to_null
+def matches_regex(text: Any, pattern: Any) -> bool:
+    if pattern is None:
+        raise TransformError("matches_regex: the regular expression is null.")
+    return whole_match(text_of(text), text_of(pattern))
+
+
+_PARAMETERS = (
+    Parameter("string", "string", "the text"),
+    Parameter("regex", "string", "the expression"),
+)
+FUNCTIONS = (
+    Function(
+        "extract_regex",
+        CATEGORY,
+        _PARAMETERS,
+        "array",
+        "The first match and its groups, an empty array without a match.",
+        (
+            (
+                'extract_regex("E259,E2_9,1_1", "([^,]+),[^,]*,([^,]+)")',
+                '["E259,E2_9,1_1","E259","1_1"]',
+            ),
+        ),
+        extract_regex,
+    ),
+    Function(
+        "matches_regex",
+        CATEGORY,
+        _PARAMETERS,
+        "boolean",
+        "Whether the whole text matches.",
+        (('matches_regex("ab12", "[a-z]+[0-9]+")', "true"),),
+        matches_regex,
+    ),
+)

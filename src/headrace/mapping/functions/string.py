@@ -1,0 +1,238 @@
+"""String functions. Positions count from 0."""
+
+from typing import Any
+
+from headrace.mapping.functions.definition import Function, Parameter, integer, null_to_null
+from headrace.mapping.functions.regular_expressions import split_text
+from headrace.mapping.limits import bounded_text, check_items, check_length
+from headrace.mapping.values import text_of
+
+CATEGORY = "String"
+_BLANKS = " \t\n\x0b\f\r\x1c\x1d\x1e\x1f"
+
+
+def concat(*values: Any) -> str:
+    return bounded_text("".join(map(text_of, values)))
+
+
+@null_to_null
+def explode(text: Any, regex: Any = None) -> list[str]:
+    """Splits at a regular expression, the comma without one."""
+    return split_text(text_of(text), "," if regex is None else text_of(regex))
+
+
+@null_to_null
+def split(text: Any, separators: Any) -> list[str]:
+    """Splits at any of the characters; empty pieces are dropped."""
+    marks = text_of(separators) or _BLANKS
+    pieces = [text_of(text)]
+    for mark in set(marks):
+        pieces = [part for piece in pieces for part in piece.split(mark)]
+        check_items(pieces)
+    return [piece for piece in pieces if piece]
+
+
+def join(separator: Any, *values: Any) -> str:
+    given = values[0] if len(values) == 1 and isinstance(values[0], list) else values
+    parts = [text_of(value) for value in given]
+    gap = text_of(separator)
+    check_length(sum(map(len, parts)) + len(gap) * max(0, len(parts) - 1))
+    return gap.join(parts)
+
+
+@null_to_null
+def instr(text: Any, wanted: Any, start: Any = 0, occurrence: Any = 1) -> int | None:
+    if wanted is None:
+        return None
+    subject, part = text_of(text), text_of(wanted)
+    at = max(0, integer(start, "instr", "the start"))
+    count = integer(occurrence, "instr", "the occurrence")
+    if count < 1:
+        return -1
+    found = subject.find(part, at)
+    for _ in range(min(count, len(subject) + 2) - 1):
+        if found < 0:
+            return -1
+        found = subject.find(part, found + 1)
+    return found
+
+
+@null_to_null
+def replacestr(text: Any, wanted: Any, replacement: Any) -> str:
+    subject, part, new = text_of(text), text_of(wanted), text_of(replacement)
+    if not part:
+        return subject
+    check_length(len(subject) + subject.count(part) * max(0, len(new) - len(part)))
+    return subject.replace(part, new)
+
+
+@null_to_null
+def substr(text: Any, start: Any, length: Any) -> str:
+    begin = max(0, integer(start, "substr", "the start"))
+    return text_of(text)[begin : begin + max(0, integer(length, "substr", "the length"))]
+
+
+@null_to_null
+def lower(text: Any) -> str:
+    return text_of(text).lower()
+
+
+@null_to_null
+def upper(text: Any) -> str:
+    return bounded_text(text_of(text).upper())
+
+
+def _padding(text: str, size: Any, pad: Any, function: str) -> str:
+    missing = integer(size, function, "the size") - len(text)
+    check_length(len(text) + max(0, missing))
+    fill = text_of(pad) or " "
+    return (fill * (missing // len(fill) + 1))[:missing] if missing > 0 else ""
+
+
+@null_to_null
+def lpad(text: Any, size: Any, pad: Any = None) -> str:
+    subject = text_of(text)
+    return _padding(subject, size, pad, "lpad") + subject
+
+
+@null_to_null
+def rpad(text: Any, size: Any, pad: Any = None) -> str:
+    subject = text_of(text)
+    return subject + _padding(subject, size, pad, "rpad")
+
+
+@null_to_null
+def left(text: Any, count: Any) -> str:
+    return text_of(text)[: max(0, integer(count, "left", "the count"))]
+
+
+@null_to_null
+def right(text: Any, count: Any) -> str:
+    kept = max(0, integer(count, "right", "the count"))
+    return text_of(text)[-kept:] if kept else ""
+
+
+@null_to_null
+def ltrim(text: Any) -> str:
+    return text_of(text).lstrip()
+
+
+@null_to_null
+def rtrim(text: Any) -> str:
+    return text_of(text).rstrip()
+
+
+@null_to_null
+def trim(text: Any) -> str:
+    return text_of(text).strip()
+
+
+def equals(left_text: Any, right_text: Any) -> bool | None:
+    return None if left_text is None else text_of(left_text) == right_text
+
+
+def equals_ignore_case(left_text: Any, right_text: Any) -> bool | None:
+    if left_text is None:
+        return None
+    return isinstance(right_text, str) and text_of(left_text).lower() == right_text.lower()
+
+
+def _text(name: str = "string", description: str = "the text") -> Parameter:
+    return Parameter(name, "string", description)
+
+
+def _function(
+    name: str,
+    parameters: tuple[Parameter, ...],
+    returns: str,
+    what: str,
+    example: tuple[str, str],
+    call: Any,
+) -> Function:
+    return Function(name, CATEGORY, parameters, returns, what, (example,), call)
+
+
+_SIZE = Parameter("size", "integer", "the length wanted")
+_PAD = Parameter("pad", "string", "what to fill with, a blank when empty", optional=True)
+_COUNT = Parameter("count", "integer", "how many characters")
+FUNCTIONS = (
+    _function(
+        "concat",
+        (Parameter("values", "any", "what to join", repeated=True),),
+        "string",
+        "Joins texts; null is empty.",
+        ('concat("Hi, ", "there", "!")', '"Hi, there!"'),
+        concat,
+    ),
+    _function(
+        "explode",
+        (_text(), Parameter("regex", "string", "the delimiter, a comma by default", optional=True)),
+        "array",
+        "Splits a text at a regular expression and keeps empty pieces.",
+        ('explode("a, b", ", ")', '["a","b"]'),
+        explode,
+    ),
+    _function(
+        "split",
+        (_text(), _text("separators", "characters to split at")),
+        "array",
+        "Splits a text at any of the characters and drops empty pieces.",
+        ('split("Hello world", " ")', '["Hello","world"]'),
+        split,
+    ),
+    _function(
+        "join",
+        (_text("separator"), Parameter("values", "any", "values or one array", repeated=True)),
+        "string",
+        "Joins values with a separator.",
+        ('join(" ", ["Hello", "world"])', '"Hello world"'),
+        join,
+    ),
+    _function(
+        "instr",
+        (
+            _text(),
+            _text("wanted", "the text to find"),
+            Parameter("start", "integer", "where to begin", optional=True),
+            Parameter("occurrence", "integer", "which one", optional=True),
+        ),
+        "integer",
+        "Position of a text in another from 0, -1 when absent.",
+        ('instr("adobe.com", "com")', "6"),
+        instr,
+    ),
+    _function(
+        "replacestr",
+        (_text(), _text("wanted"), _text("replacement")),
+        "string",
+        "Replaces every occurrence of a text.",
+        ('replacestr("a.a", ".", "-")', '"a-a"'),
+        replacestr,
+    ),
+    _function(
+        "substr",
+        (_text(), Parameter("start", "integer"), Parameter("length", "integer")),
+        "string",
+        "A part of the text.",
+        ('substr("abcdef", 2, 3)', '"cde"'),
+        substr,
+    ),
+    *(
+        _function(name, (_text(),), "string", what, (f'{name}("HeLLo")', f'"{result}"'), call)
+        for name, what, result, call in (
+            ("lower", "In lower case.", "hello", lower),
+            ("lcase", "In lower case.", "hello", lower),
+            ("upper", "In upper case.", "HELLO", upper),
+            ("ucase", "In upper case.", "HELLO", upper),
+        )
+    ),
+    _function("lpad", (_text(), _SIZE, _PAD), "string", "Fills up on the left.", ('lpad("bat", 8, "yz")', '"yzyzybat"'), lpad),
+    _function("rpad", (_text(), _SIZE, _PAD), "string", "Fills up on the right.", ('rpad("bat", 8, "yz")', '"batyzyzy"'), rpad),
+    _function("left", (_text(), _COUNT), "string", "The first characters.", ('left("abcde", 2)', '"ab"'), left),
+    _function("right", (_text(), _COUNT), "string", "The last characters.", ('right("abcde", 2)', '"de"'), right),
+    _function("ltrim", (_text(),), "string", "Without white space on the left.", ('ltrim(" hello ")', '"hello "'), ltrim),
+    _function("rtrim", (_text(),), "string", "Without white space on the right.", ('rtrim(" hello ")', '" hello"'), rtrim),
+    _function("trim", (_text(),), "string", "Without white space on both sides.", ('trim(" hello ")', '"hello"'), trim),
+    _function("equals", (_text("left"), _text("right")), "boolean", "Whether two texts are equal; also a method.", ('"a".equals("A")', "false"), equals),
+    _function("equalsIgnoreCase", (_text("left"), _text("right")), "boolean", "Equality in any letter case; also a method.", ('"a".equalsIgnoreCase("A")', "true"), equals_ignore_case),
+)  # fmt: skip

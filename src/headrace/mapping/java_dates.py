@@ -1,0 +1,413 @@
+"""Date patterns of Java's formatter, US English, and the automatic formats of date texts."""
+
+import re
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from headrace.mapping.errors import TransformError
+from headrace.mapping.values import EPOCH, shorten
+
+MONTHS = (
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+)
+WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_FIXED = {
+    "UTC": 0, "GMT": 0, "Z": 0, "UT": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5,
+    "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
+}  # fmt: skip
+_LONG_ZONES = {
+    "EST": "Eastern Standard Time", "EDT": "Eastern Daylight Time", "CST": "Central Standard Time",
+    "CDT": "Central Daylight Time", "MST": "Mountain Standard Time", "MDT": "Mountain Daylight Time",
+    "PST": "Pacific Standard Time", "PDT": "Pacific Daylight Time", "GMT": "Greenwich Mean Time",
+    "CET": "Central European Standard Time", "CEST": "Central European Summer Time",
+    "BST": "British Summer Time", "UTC": "Coordinated Universal Time",
+}  # fmt: skip
+_LETTERS = "GyYMLwWDdFEuaHkKhmsSzZXVOQq"
+_MAX_PATTERN = 128
+_MAX_TEXT = 128
+_OFFSET = re.compile(r"([+-])(\d\d)(?::?(\d\d))?")
+
+AUTOMATIC = (
+    "yyyy-MM-dd HH:mm:ssZ",
+    "yyyy-MM-dd HH:mm:ss.SSSZ",
+    "yyyy-MM-dd HH:mm:ss.SSS",
+    "yyyy-MM-dd'T'HH:mm:ss.SSSX",
+    "yyyy-MM-dd'T'HH:mm:ss'Z'",
+    "yyyy-MM-dd",
+    "yyyy/MM/dd",
+    "yyyy.MM.dd",
+    "yyyy-MMM-dd",
+    "yyyyMMdd",
+    "MM-dd-yyyy",
+    "MMddyyyy",
+    "M/dd/yyyy",
+    "dd.M.yyyy",
+    "M/dd/yyyy hh:mm:ss a",
+    "dd.M.yyyy hh:mm:ss a",
+    "dd.MMM.yyyy",
+    "dd-MMM-yyyy",
+    "dd-MMM-yyyy HH:mm",
+    "dd-MMM-yyyy HH:mm:ss",
+)
+"""Formats of a date text without a pattern, in this order; the last two are fallbacks after ISO."""
+_ISO = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII,
+)
+
+
+@lru_cache(maxsize=512)
+def zone(name: str) -> tzinfo:
+    """The zone of an IANA name, abbreviation or offset; TransformError when there is none."""
+    if name in _FIXED:
+        return UTC if _FIXED[name] == 0 else timezone(timedelta(hours=_FIXED[name]), name)
+    found = _OFFSET.fullmatch(name.removeprefix("GMT").removeprefix("UTC"))
+    if found:
+        hours, minutes = int(found[2]), int(found[3] or 0)
+        if hours > 18 or minutes > 59:
+            raise TransformError(f"The offset {name} lies beyond 18 hours.")
+        delta = timedelta(hours=hours, minutes=minutes)
+        return timezone(-delta if found[1] == "-" else delta) if delta else UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise TransformError(f"There is no time zone {shorten(name)}.") from None
+
+
+@lru_cache(maxsize=512)
+def tokens(pattern: str) -> tuple[tuple[str, int], ...]:
+    """(letter, count) pairs; literal text has count 0."""
+    if len(pattern) > _MAX_PATTERN:
+        raise TransformError(f"A date pattern has at most {_MAX_PATTERN} characters.")
+    out: list[tuple[str, int]] = []
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        if char == "'":
+            close = pattern.find("'", at + 1)
+            if close < 0:
+                raise TransformError(
+                    f"The quote in the date pattern {shorten(pattern)} is not closed."
+                )
+            text = pattern[at + 1 : close] or "'"
+            while text != "'" and pattern[close + 1 : close + 2] == "'":
+                following = pattern.find("'", close + 2)
+                if following < 0:
+                    raise TransformError(f"A quote in {shorten(pattern)} is not closed.")
+                text += "'" + pattern[close + 2 : following]
+                close = following
+            out.append((text, 0))
+            at = close + 1
+        elif char.isascii() and char.isalpha():
+            if char not in _LETTERS:
+                raise TransformError(f"'{char}' is no letter of date patterns.")
+            end = at
+            while end < len(pattern) and pattern[end] == char:
+                end += 1
+            if end - at > (9 if char == "S" else 5 if char not in "yu" else 9):
+                raise TransformError(f"The date pattern has too many letters '{char}'.")
+            out.append((char, end - at))
+            at = end
+        else:
+            if char in "[]{}#":
+                raise TransformError(f"'{char}' is reserved in date patterns.")
+            out.append((char, 0))
+            at += 1
+    return tuple(out)
+
+
+def format_date(moment: datetime, pattern: str) -> str:
+    """The date in its own zone, as the pattern says."""
+    return "".join(
+        _formatted(moment, letter, count) if count else letter for letter, count in tokens(pattern)
+    )
+
+
+def _offset_text(moment: datetime, colon: bool, short: bool = False) -> str:
+    seconds = int((moment.utcoffset() or timedelta()).total_seconds())
+    sign, minutes = "-" if seconds < 0 else "+", abs(seconds) // 60
+    hours, minutes = divmod(minutes, 60)
+    if short and not minutes:
+        return f"{sign}{hours:02d}"
+    return f"{sign}{hours:02d}{':' if colon else ''}{minutes:02d}"
+
+
+def _zone_name(moment: datetime) -> str:
+    if moment.tzinfo is UTC:
+        return "Z"
+    return moment.tzname() or "Z"
+
+
+def _formatted(moment: datetime, letter: str, count: int) -> str:
+    number: int
+    match letter:
+        case "G":
+            return {4: "Anno Domini", 5: "A"}.get(count, "AD")
+        case "y" | "Y" | "u":
+            if letter == "u" and count < 4:
+                return str(moment.isoweekday()).zfill(count)
+            number = moment.isocalendar().year if letter == "Y" else moment.year
+            return f"{number % 100:02d}" if count == 2 else str(number).zfill(count)
+        case "M" | "L":
+            name = MONTHS[moment.month - 1]
+            return _named(name, moment.month, count)
+        case "E":
+            name = WEEKDAYS[moment.weekday()]
+            return {4: name, 5: name[0]}.get(count, name[:3])
+        case "Q" | "q":
+            number = (moment.month + 2) // 3
+            if count == 3:
+                return f"Q{number}"
+            if count == 4:
+                return f"{number}{('st', 'nd', 'rd', 'th')[number - 1]} quarter"
+            return str(number).zfill(count if count < 3 else 1)
+        case "a":
+            return "AM" if moment.hour < 12 else "PM"
+        case "S":
+            return f"{moment.microsecond:06d}000"[:count]
+        case "z":
+            name = _zone_name(moment)
+            return _LONG_ZONES.get(name, name) if count == 4 else name
+        case "V":
+            zone_id = getattr(moment.tzinfo, "key", None)
+            return (
+                str(zone_id)
+                if zone_id
+                else ("Z" if not moment.utcoffset() else _offset_text(moment, True))
+            )
+        case "Z":
+            if count == 4:
+                return f"GMT{_offset_text(moment, True)}" if moment.utcoffset() else "GMT"
+            if count == 5:
+                return _offset_text(moment, True) if moment.utcoffset() else "Z"
+            return _offset_text(moment, False)
+        case "X":
+            if not moment.utcoffset():
+                return "Z"
+            return _offset_text(moment, count in (3, 5), short=count == 1)
+        case "O":
+            if not moment.utcoffset():
+                return "GMT"
+            if count == 4:
+                return f"GMT{_offset_text(moment, True)}"
+            text = _offset_text(moment, True, short=True)
+            return f"GMT{text[0]}{text[1:].removeprefix('0')}"
+    numbers = {
+        "w": moment.isocalendar().week,
+        "W": _week_of_month(moment),
+        "D": moment.timetuple().tm_yday,
+        "d": moment.day,
+        "F": (moment.day - 1) // 7 + 1,
+        "H": moment.hour,
+        "k": moment.hour or 24,
+        "K": moment.hour % 12,
+        "h": moment.hour % 12 or 12,
+        "m": moment.minute,
+        "s": moment.second,
+    }
+    return str(numbers[letter]).zfill(count)
+
+
+def _named(name: str, number: int, count: int) -> str:
+    if count <= 2:
+        return str(number).zfill(count)
+    return {3: name[:3], 4: name}.get(count, name[0])
+
+
+def _week_of_month(moment: datetime) -> int:
+    """Weeks start on Sunday, the first one holds the first day, as in US English."""
+    first = moment.replace(day=1).isoweekday() % 7
+    return (moment.day + first - 1) // 7 + 1
+
+
+_NAMES = {
+    "M3": "|".join(m[:3] for m in MONTHS),
+    "M4": "|".join(MONTHS),
+    "E3": "|".join(d[:3] for d in WEEKDAYS),
+    "E4": "|".join(WEEKDAYS),
+}
+
+
+@lru_cache(maxsize=512)
+def _reader(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
+    """A regular expression for a pattern and the letters of its groups."""
+    parts: list[str] = []
+    letters: list[str] = []
+    for letter, count in tokens(pattern):
+        if not count:
+            parts.append(re.escape(letter))
+            continue
+        if letter == "L":
+            letter = "M"
+        if letter in "ME" and count in (3, 4):
+            parts.append(f"({_NAMES[f'{letter}{count}']})")
+        elif letter == "E" and count < 3:
+            parts.append(f"({_NAMES['E3']})")
+        elif letter in "yu" and (letter == "y" or count >= 4):
+            parts.append(
+                r"(\d{2})" if count == 2 else rf"(\d{{{count},9}})" if count != 4 else r"(\d{4})"
+            )
+            letter = "y2" if count == 2 else "y"
+        elif letter in "MdHkKhmsDqQ":
+            parts.append(r"(\d{1,9})" if count == 1 else rf"(\d{{{count}}})")
+        elif letter == "S":
+            parts.append(rf"(\d{{{count}}})")
+        elif letter == "a":
+            parts.append("([AaPp][Mm])")
+        elif letter == "G":
+            parts.append("(AD|Anno Domini|A)")
+        elif letter == "X":
+            forms = {
+                1: r"[+-]\d\d(?:\d\d)?",
+                2: r"[+-]\d{4}",
+                3: r"[+-]\d\d:\d\d",
+                4: r"[+-]\d{4}",
+                5: r"[+-]\d\d:\d\d",
+            }
+            parts.append(f"(Z|{forms[count]})")
+            letter = "z"
+        elif letter == "Z":
+            parts.append(r"([+-]\d{4})" if count < 4 else r"((?:GMT)?[+-]\d\d:\d\d|GMT|Z)")
+            letter = "z"
+        elif letter in "zVO":
+            parts.append(
+                r"([A-Za-z][A-Za-z_]*(?:/[A-Za-z0-9_+\-]+)*(?:[+-]\d{1,2}(?::?\d\d)?)?|[+-]\d\d(?::?\d\d)?)"
+            )
+            letter = "z"
+        else:
+            raise TransformError(f"Dates cannot be read with the pattern letter '{letter}'.")
+        letters.append(letter)
+    return re.compile("".join(parts), re.ASCII | re.IGNORECASE), tuple(letters)
+
+
+def parse_date(text: str, pattern: str) -> datetime:
+    """The date a text spells under a pattern; TransformError when it does not fit."""
+    found = _read(text, pattern)
+    if found is None:
+        raise TransformError(
+            f"The date {shorten(text)} does not fit the pattern {shorten(pattern)}."
+        )
+    return found
+
+
+def _read(text: str, pattern: str) -> datetime | None:
+    if len(text) > _MAX_TEXT:
+        return None
+    expression, letters = _reader(pattern)
+    found = expression.fullmatch(text)
+    if found is None:
+        return None
+    values: dict[str, Any] = {}
+    for letter, part in zip(letters, found.groups(), strict=True):
+        if letter in values and values[letter] != part:
+            return None
+        values[letter] = part
+    return _assembled(values)
+
+
+def _assembled(values: dict[str, Any]) -> datetime | None:
+    def number(letter: str, default: int) -> int:
+        part = values.get(letter)
+        return default if part is None else int(part)
+
+    if "y" not in values and "y2" not in values:
+        return None
+    year = number("y", 0) if "y" in values else 2000 + number("y2", 0)
+    month = values.get("M", "1")
+    month = (
+        int(month)
+        if month.isdigit()
+        else [m[:3].lower() for m in MONTHS].index(month[:3].lower()) + 1
+    )
+    hour = number("H", number("k", -1) % 24 if "k" in values else 0)
+    if "h" in values or "K" in values:
+        half = number("h", 0) if "h" in values else number("K", 0)
+        if not (1 <= half <= 12 if "h" in values else 0 <= half <= 11):
+            return None
+        hour = half % 12 + (12 if str(values.get("a", "")).lower() == "pm" else 0)
+    offset = values.get("z")
+    fraction = values.get("S", "") if offset else ""  # a fraction counts only beside a zone
+    day = number("d", 1)
+    where = (
+        zone(offset.upper() if offset.isalpha() and len(offset) < 5 else offset) if offset else UTC
+    )
+    moment = _moment(year, month, day, hour, number("m", 0), number("s", 0), fraction, where)
+    if moment is not None and "D" in values:
+        days = number("D", 1)
+        if not 1 <= days <= 366:
+            return None
+        moment += timedelta(days=days - 1)
+    if moment is not None and "E" in values:
+        if WEEKDAYS[moment.weekday()][:3].lower() != values["E"][:3].lower():
+            return None
+    return moment
+
+
+def _moment(
+    year: int,
+    month: int,
+    day: int,
+    hour: int,
+    minute: int,
+    second: int,
+    fraction: str,
+    where: tzinfo,
+) -> datetime | None:
+    """A day past the end of its month is its last one; 24:00 is the next midnight."""
+    if not (1 <= month <= 12 and 1 <= day <= 31 and 1 <= year <= 9999):
+        return None
+    next_day = (hour, minute, second) == (24, 0, 0)
+    if hour > (24 if next_day else 23) or minute > 59 or second > 59:
+        return None
+    while day > 28:
+        try:
+            date(year, month, day)
+            break
+        except ValueError:
+            day -= 1
+    micro = int((fraction + "000000")[:6])
+    moment = datetime(year, month, day, 0 if next_day else hour, minute, second, micro, where)
+    return moment + timedelta(days=1) if next_day else moment
+
+
+def read_date(text: str) -> datetime:
+    """The date a text spells in one of the automatic formats; TransformError when in none."""
+    iso = _ISO.fullmatch(text)
+    if iso:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            pass
+        else:
+            return moment if moment.tzinfo else moment.replace(microsecond=0, tzinfo=UTC)
+    for pattern in AUTOMATIC if len(text) <= 32 else ():
+        found = _read(text, pattern)
+        if found is not None:
+            return found
+    if iso:
+        y, mo, d, h, mi, s, fraction, offset = iso.groups()
+        where = zone(offset) if offset else UTC
+        found = _moment(
+            int(y),
+            int(mo),
+            int(d),
+            int(h),
+            int(mi),
+            int(s or 0),
+            (fraction or "") if offset else "",
+            where,
+        )
+        if found is not None:
+            return found
+    if text.isascii() and text.isdigit() and len(text) in (12, 13):
+        return from_milliseconds(int(text))
+    raise TransformError(f"The text {shorten(text)} has none of the known date formats.")
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    try:
+        return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        raise TransformError(f"{milliseconds} ms lies outside the years 1 to 9999.") from None

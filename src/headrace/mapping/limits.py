@@ -1,0 +1,42 @@
+"""Bounds that keep one expression from taking the machine with it."""
+
+from collections.abc import Sized
+
+from headrace.mapping.errors import TransformError
+
+MAX_EXPRESSION = 4096
+"""Characters of an expression or path."""
+MAX_DEPTH = 64
+"""Levels of nesting, in the text as well as in the tree."""
+MAX_TEXT = 1 << 20
+"""Characters of a text that an operator or function builds."""
+MAX_ITEMS = 100_000
+"""Elements of an array or map that a function builds."""
+MAX_BITS = 4096
+"""Bits of an integer."""
+MAX_STEPS = 1_000_000
+"""Calls of lambdas below one outermost call."""
+
+
+def bounded_text(text: str) -> str:
+    check_length(len(text))
+    return text
+
+
+def check_length(characters: int) -> None:
+    if characters > MAX_TEXT:
+        raise TransformError(
+            f"The text would have {characters} characters, {MAX_TEXT} are allowed."
+        )
+
+
+def check_items(items: Sized | int) -> None:
+    count = items if isinstance(items, int) else len(items)
+    if count > MAX_ITEMS:
+        raise TransformError(f"The array would have {count} elements, {MAX_ITEMS} are allowed.")
+
+
+def bounded_int(number: int) -> int:
+    if number.bit_length() > MAX_BITS:
+        raise TransformError(f"The number needs more than {MAX_BITS} bits.")
+    return number
