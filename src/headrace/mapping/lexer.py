@@ -7,14 +7,81 @@ from headrace.mapping.errors import MappingSyntaxError
 from headrace.mapping.limits import MAX_EXPRESSION
 
 RESERVED = frozenset(
-    ["new", "mod", "or", "break", "var", "lt", "for", "false", "while", "eq", "gt", "div", "not", "null", "continue", "else", "and", "ne", "true", "le", "if", "ge", "return", "_errors", "do", "function", "empty", "size"]
+    [
+        "new",
+        "mod",
+        "or",
+        "break",
+        "var",
+        "lt",
+        "for",
+        "false",
+        "while",
+        "eq",
+        "gt",
+        "div",
+        "not",
+        "null",
+        "continue",
+        "else",
+        "and",
+        "ne",
+        "true",
+        "le",
+        "if",
+        "ge",
+        "return",
+        "_errors",
+        "do",
+        "function",
+        "empty",
+        "size",
+    ]
 )
 _WORDS = {
     "and": "&&", "or": "||", "not": "!", "eq": "==", "ne": "!=", "lt": "<", "le": "<=",
     "gt": ">", "ge": ">=", "div": "/", "mod": "%",
 }  # fmt: skip
 _SYMBOLS = sorted(
-    ["?:", "??", "&&", "||", "==", "!=", "<=", ">=", "=~", "!~", "=^", "!^", "=$", "!$", "->", "?", ":", "|", "^", "&", "<", ">", "+", "-", "*", "/", "%", "~", "!", ".", ",", "(", ")", "[", "]", "{", "}"],
+    [
+        "?:",
+        "??",
+        "&&",
+        "||",
+        "==",
+        "!=",
+        "<=",
+        ">=",
+        "=~",
+        "!~",
+        "=^",
+        "!^",
+        "=$",
+        "!$",
+        "->",
+        "?",
+        ":",
+        "|",
+        "^",
+        "&",
+        "<",
+        ">",
+        "+",
+        "-",
+        "*",
+        "/",
+        "%",
+        "~",
+        "!",
+        ".",
+        ",",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+    ],
     key=len,
     reverse=True,
 )
@@ -110,7 +177,9 @@ def _name(text: str, begin: int, after_dot: bool) -> Token:
         if char == "\\" and at + 1 < len(text):
             at += 1
             char, escaped = text[at], True
-        elif not (char.isalpha() or char.isdigit() or char in "$_") or (char == "$" and text.startswith("${", at)):
+        elif not (char.isalpha() or char.isdigit() or char in "$_") or (
+            char == "$" and text.startswith("${", at)
+        ):
             break
         out.append(char)
         at += 1

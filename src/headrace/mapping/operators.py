@@ -161,7 +161,9 @@ def order(left: Any, right: Any, operator: str = "<") -> int:
     b: Any
     if isinstance(left, str) and isinstance(right, str):
         a, b = left, right
-    elif (isinstance(left, date) and isinstance(right, date | str)) or (isinstance(right, date) and isinstance(left, str)):
+    elif (isinstance(left, date) and isinstance(right, date | str)) or (
+        isinstance(right, date) and isinstance(left, str)
+    ):
         a, b = _moment(left, right), _moment(right, left)
     else:
         a, b = _number(left, operator), _number(right, operator)

@@ -197,7 +197,10 @@ _DATE = Parameter("date", "date", "a date or its text")
 _PATTERN = Parameter("pattern", "string", "a date pattern")
 _COMPONENT = Parameter("component", "string", "for example year or MM")
 _MAKE = (
-    *(Parameter(n, "integer") for n in ["year", "month", "day", "hour", "minute", "second", "nanosecond"]),
+    *(
+        Parameter(n, "integer")
+        for n in ["year", "month", "day", "hour", "minute", "second", "nanosecond"]
+    ),
     Parameter("zone", "string", "an IANA zone"),
 )
 FUNCTIONS = (

@@ -17,7 +17,21 @@ from headrace.mapping.values import text_of
 
 CATEGORY = "Regular Expression"
 _MAX_PATTERN = 2048
-_POSIX = ["Alpha", "Digit", "Alnum", "Upper", "Lower", "Punct", "Graph", "Print", "Blank", "Cntrl", "XDigit", "Space", "ASCII"]
+_POSIX = [
+    "Alpha",
+    "Digit",
+    "Alnum",
+    "Upper",
+    "Lower",
+    "Punct",
+    "Graph",
+    "Print",
+    "Blank",
+    "Cntrl",
+    "XDigit",
+    "Space",
+    "ASCII",
+]
 _HORIZONTAL = r"\t \x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
 _REFUSED = (
     (re.compile(r"\(\?(?:=|!|<=|<!)"), "look-around"),

@@ -1,0 +1,1 @@
+"""Conversion Service: mapping sets and the mapping language over HTTP."""
