@@ -24,7 +24,7 @@ def routes(service: ConversionService) -> list[Route]:
         for base in (BASE, ALIAS) if path.startswith("/mappingSets") else (BASE,):
             out.append(Route(method, base + path, handler, "conversion", summary))
 
-    add("GET", "/mappingSets", calls.list, "List mapping sets")
+    add("GET", "/mappingSets", calls.sets, "List mapping sets")
     add("POST", "/mappingSets", calls.create, "Create a mapping set")
     add("POST", "/mappingSets/validate", calls.validate, "Validate mappings")
     add("POST", "/mappingSets/preview", calls.preview, "Preview mapped records")
@@ -56,10 +56,10 @@ class _Calls:
     def __init__(self, service: ConversionService) -> None:
         self.service = service
 
-    def list(self, call: Call) -> Answer:
+    def sets(self, call: Call) -> Answer:
         limit = min(_number(call, "limit", 10) or 0, 1000)
         start = _number(call, "start", 0) or 0
-        found = self.service.list(_scope(call), call.flag("expandSchema"))
+        found = self.service.latest(_scope(call), call.flag("expandSchema"))
         name = call.value("name")
         if name is not None:
             found = [item for item in found if item["name"] == name]

@@ -104,7 +104,7 @@ class ConversionService:
             raise wire.refuse(f"The mapping set {id} has no version {number}.", 404)
         return self._shown(scope, versions[number], expand)
 
-    def list(self, scope: Scope, expand: bool = False) -> list[dict[str, Any]]:
+    def latest(self, scope: Scope, expand: bool = False) -> list[dict[str, Any]]:
         """The latest version of every set, in order of creation."""
         documents = self.store.list(scope, KIND)
         return [
