@@ -33,6 +33,12 @@ def routes(service: ConversionService) -> list[Route]:
     add("DELETE", "/mappingSets/{id}", calls.delete, "Delete a mapping set")
     add("GET", "/mappingSets/{id}/mappings", calls.mappings, "List the mappings of a set")
     add("GET", "/mappingSets/{id}/mappings/{mappingId}", calls.mapping, "Read one mapping")
+    add("POST", "/mappingSets/{id}/mappings", calls.add_mapping, "Add a mapping")
+    add("PUT", "/mappingSets/{id}/mappings/{mappingId}", calls.change_mapping, "Replace a mapping")
+    add(
+        "DELETE", "/mappingSets/{id}/mappings/{mappingId}", calls.remove_mapping, "Remove a mapping"
+    )
+    add("GET", "/xdmBatchConversions", calls.batch_conversions, "List batch conversions")
     add("POST", "/languages/el/validate", calls.expression, "Validate an expression")
     add("GET", "/languages/el/functions", calls.functions, "List functions")
     add("GET", "/languages/el/operators", calls.operators, "List operators")
@@ -121,6 +127,40 @@ class _Calls:
         if found is None:
             raise wire.refuse(f"The mapping set has no mapping {wanted}.", 404)
         return Answer(body=found)
+
+    def add_mapping(self, call: Call) -> Answer:
+        return self._edited(call, lambda rules: [*rules, call.object()], -1)
+
+    def change_mapping(self, call: Call) -> Answer:
+        index = self._index(call)
+        new = call.object()
+        return self._edited(call, lambda rules: [*rules[:index], new, *rules[index + 1 :]], index)
+
+    def remove_mapping(self, call: Call) -> Answer:
+        index = self._index(call)
+        self._edited(call, lambda rules: [*rules[:index], *rules[index + 1 :]], None)
+        return Answer(204)
+
+    def _index(self, call: Call) -> int:
+        rules = self.service.read(_scope(call), call.params["id"], None)["mappings"]
+        ids = [rule["id"] for rule in rules]
+        if call.params["mappingId"] not in ids:
+            raise wire.refuse(f"The mapping set has no mapping {call.params['mappingId']}.", 404)
+        return ids.index(call.params["mappingId"])
+
+    def _edited(self, call: Call, change: Any, index: int | None) -> Answer:
+        """Versions are immutable: editing one mapping writes a new version of its set."""
+        scope, id = _scope(call), call.params["id"]
+        body = self.service.read(scope, id, None)
+        new = {**body, "mappings": change(body["mappings"])}
+        stored = self.service.replace(scope, id, new, call.who.user_id)
+        return Answer(body=None if index is None else stored["mappings"][index])
+
+    def batch_conversions(self, call: Call) -> Answer:
+        """Streaming flows convert record by record: there never is a batch conversion."""
+        return Answer(
+            body={"data": [], "_page": {"count": 0, "limit": _number(call, "limit", 100)}}
+        )
 
     def expression(self, call: Call) -> Answer:
         text = call.object().get("expression")
