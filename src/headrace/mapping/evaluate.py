@@ -6,7 +6,7 @@ from headrace.mapping.errors import TransformError
 from headrace.mapping.functions import FUNCTIONS
 from headrace.mapping.functions.definition import Context, key_of
 from headrace.mapping.methods import call_method
-from headrace.mapping.operators import OPERATORS, UNARY, member, truth
+from headrace.mapping.operators import OPERATORS, UNARY, member
 from headrace.mapping.paths import resolve
 from headrace.mapping.syntax import (
     ArrayLiteral,
@@ -23,6 +23,7 @@ from headrace.mapping.syntax import (
     Path,
     Unary,
 )
+from headrace.mapping.values import truth
 
 __all__ = ["Context", "TransformError", "evaluate"]
 

@@ -134,7 +134,8 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def _string(text: str, begin: int) -> Token:
-    quote, at, out = text[begin], begin + 1, []
+    quote, at = text[begin], begin + 1
+    out: list[str] = []
     while at < len(text):
         char = text[at]
         if char == quote:
@@ -171,7 +172,8 @@ def _quoted(text: str, begin: int) -> Token:
 
 
 def _name(text: str, begin: int, after_dot: bool) -> Token:
-    at, out, escaped = begin, [], False
+    at, escaped = begin, False
+    out: list[str] = []
     while at < len(text):
         char = text[at]
         if char == "\\" and at + 1 < len(text):

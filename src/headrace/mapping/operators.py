@@ -133,9 +133,9 @@ def equals(left: Any, right: Any) -> bool:
     if isinstance(left, int | float) or isinstance(right, int | float):
         return _number(left, "==") == _number(right, "==")
     if isinstance(left, date) and isinstance(right, date | str):
-        return _moment(left, right) == _moment(right, left)
+        return bool(_moment(left, right) == _moment(right, left))
     if isinstance(right, date) and isinstance(left, str):
-        return _moment(left, right) == _moment(right, left)
+        return bool(_moment(left, right) == _moment(right, left))
     return bool(left == right)
 
 
@@ -167,7 +167,7 @@ def order(left: Any, right: Any, operator: str = "<") -> int:
         a, b = _moment(left, right), _moment(right, left)
     else:
         a, b = _number(left, operator), _number(right, operator)
-    return (a > b) - (a < b)
+    return int(a > b) - int(a < b)
 
 
 def _compare(operator: str, accept: tuple[int, ...]) -> Callable[[Any, Any], bool]:

@@ -148,7 +148,7 @@ def make_date_time(
     if not 0 <= numbers[6] <= 999_999_999:
         raise TransformError("make_date_time: nanoseconds lie between 0 and 999999999.")
     try:
-        return datetime(*numbers[:6], numbers[6] // 1000, zone(text_of(zone_name)))  # type: ignore[arg-type,misc]
+        return datetime(*numbers[:6], numbers[6] // 1000, zone(text_of(zone_name)))  # type: ignore[arg-type,call-arg]
     except (ValueError, OverflowError) as error:
         raise TransformError(f"make_date_time: {error}.") from None
 
