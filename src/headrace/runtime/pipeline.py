@@ -17,7 +17,8 @@ import pyarrow as pa
 from headrace.log.frames import MESSAGES, SINGLE, Frame
 from headrace.log.payloads import records as split
 from headrace.mapping.apply import CompiledMapping, apply, compile_rules
-from headrace.mapping.evaluate import Context
+from headrace.mapping.functions.definition import Context
+from headrace.mapping.syntax import Literal
 from headrace.model.flow import FlowRevision
 from headrace.runtime import columns as column_building
 from headrace.runtime.generate import GeneratedFunction, Generator
@@ -141,9 +142,16 @@ class Pipeline:
         self.generated: GeneratedFunction | None = None
         self.plain_because: str | None = None
         if revision.rules is not None:
-            self.mapping = compile_rules(revision.rules, self.tree, revision.allow_null_values)
+            self.mapping = compile_rules(
+                revision.rules, self.tree, allow_null_values=revision.allow_null_values
+            )
             try:
-                nodes = [rule.node for rule in self.mapping.rules]
+                if revision.allow_null_values or any(rule.nullifies for rule in self.mapping.rules):
+                    raise NoShape("nulls are written on purpose")
+                nodes = [
+                    Literal(rule.rule.source) if rule.node is None else rule.node
+                    for rule in self.mapping.rules
+                ]
                 steps = [rule.destination.steps for rule in self.mapping.rules]
                 self.columns = columns_of(steps, self.tree)
                 self.generated = Generator(nodes, self.columns, self.tree).build()
@@ -196,7 +204,7 @@ class Pipeline:
                     decoded.append(record)
         kept: list[int] = []
         failed: list[tuple[int, str, str, str]] = []
-        warned: list[tuple[int, Exception]] = []
+        warned: list[tuple[int, str]] = []
         before = [len(column) for column in batch.values]
         function.run(
             decoded,
@@ -206,8 +214,10 @@ class Pipeline:
             warned,
             lambda i: self._context(frame, positions[i]),
         )
-        for rule, error in warned:
-            self._warn(batch, rule, error)
+        if warned and self.mapping is not None:
+            destinations = [rule.rule.destination for rule in self.mapping.rules]
+            for rule, message in warned:
+                self._warn(batch, destinations[rule], message)
         if failed or aside:
             parts = parts if parts is not None else split(frame)
             for position, keyword, path, message in failed:
@@ -279,7 +289,7 @@ class Pipeline:
             return None
         row, violations = self.finish(
             record, batch.envelope, self._context(frame, index, record),
-            lambda rule, error: self._warn(batch, rule, error),
+            lambda destination, message: self._warn(batch, destination, message),
         )  # fmt: skip
         if violations:
             first = violations[0]
@@ -293,13 +303,13 @@ class Pipeline:
         record: dict[str, Any],
         envelope: bool,
         context: Context,
-        warn: Callable[[int, Exception], None],
+        warn: Callable[[str, str], None],
     ) -> tuple[dict[str, Any], list[Violation]]:
         """Map (unless the record is XDM) and validate one decoded record."""
         if self.mapping is not None and not envelope:
             row, warnings = apply(self.mapping, record, context)
             for warning in warnings:
-                warn(warning.rule, warning.error)
+                warn(warning.destination, warning.message)
         else:
             row = record
         violations: list[Violation] = []
@@ -313,15 +323,13 @@ class Pipeline:
         except Exception:
             return [Violation("type", "", "expected type: JSONObject")]
         context = _make_context(record, received, f"check:{received}")
-        return self.finish(record, envelope, context, lambda rule, error: None)[1]
+        return self.finish(record, envelope, context, lambda destination, message: None)[1]
 
     def _context(self, frame: Frame, index: int, record: dict[str, Any] | None = None) -> Context:
         return _make_context(record, frame.received, f"{frame.meta.flow_id}:{frame.offset + index}")
 
-    def _warn(self, batch: Batch, rule: int, error: Exception) -> None:
-        mapping = self.mapping
-        destination = mapping.rules[rule].rule.destination if mapping else ""
-        key = (destination, str(error)[:200])
+    def _warn(self, batch: Batch, destination: str, message: str) -> None:
+        key = (destination, message[:200])
         if key not in batch.warnings and len(batch.warnings) >= MOST_WARNING_KINDS:
             key = (destination, "further warnings")
         batch.warnings[key] += 1

@@ -52,7 +52,7 @@ class Descriptors:
         stored = self._stored(who, id)
         self._store.delete(Scope(who.org_id, who.sandbox), KIND, stored.id)
 
-    def list(self, who: Caller, page: Page, view: View) -> dict[str, Any]:
+    def listed(self, who: Caller, page: Page, view: View) -> dict[str, Any]:
         found = [
             self._shown(who, d) for d in self._store.list(Scope(who.org_id, who.sandbox), KIND)
         ]

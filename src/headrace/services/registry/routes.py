@@ -24,7 +24,7 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
     def lists(container: str, word: str) -> Callable[[Call], Answer]:
         def handle(call: Call) -> Answer:
             view = accept.list_view(accepted(call))
-            return Answer(200, registry.list(call.who, container, word, page_from(call), view))
+            return Answer(200, registry.listed(call.who, container, word, page_from(call), view))
 
         return handle
 
@@ -103,7 +103,7 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
             "GET", "/tenant/descriptors",
             lambda call: Answer(
                 200,
-                descriptors.list(call.who, page_from(call), accept.descriptor_view(accepted(call))),
+                descriptors.listed(call.who, page_from(call), accept.descriptor_view(accepted(call))),
             ),
             "List descriptors",
         ),

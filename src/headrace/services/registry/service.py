@@ -101,7 +101,7 @@ class RegistryService:
             raise not_found(kind, id)
         return wire.shown(found, view, lookup)
 
-    def list(
+    def listed(
         self, who: Caller, container: str, word: str, page: Page, view: View
     ) -> dict[str, Any]:
         kind, scope = TYPES[word], Scope(who.org_id, who.sandbox)
