@@ -73,6 +73,7 @@ def serve(settings: Settings) -> int:
     """Serve until asked to stop; the exit status."""
     from headrace.app import Application
 
+    logging.getLogger("pyiceberg").setLevel(logging.WARNING)
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,

@@ -10,7 +10,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # a package may import from its own row and the rows below it
 ROWS = [
-    {"cli", "__main__", "demo"},
+    {"__main__"},
+    {"cli"},
+    {"demo"},
     {"server"},
     {"app"},
     {"services", "runtime", "ui"},

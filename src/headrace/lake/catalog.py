@@ -5,6 +5,7 @@ catalog (`DIR/lake/catalog.db`).
 """
 
 import contextlib
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from pyiceberg.exceptions import (
     ValidationError,
 )
 from pyiceberg.table import Table
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.errors import Terminal, Transient
 from headrace.lake.files import make_directories
@@ -53,6 +56,7 @@ class Lake:
             warehouse=(self.directory / "warehouse").as_uri(),
             **{"py-io-impl": "headrace.lake.files.DurableFileIO"},
         )
+        event.listen(self.catalog.engine, "connect", _prepare)
 
     def table(self, sandbox: str, name: str) -> Table:
         """Load a table as it is now; Terminal when it is gone."""
@@ -60,22 +64,33 @@ class Lake:
             return self.catalog.load_table((sandbox, name))
         except NoSuchTableError:
             raise Terminal(f"the table {sandbox}.{name} does not exist") from None
+        except SQLAlchemyError as error:
+            raise _unreachable(error) from None
 
-    def ensure(self, sandbox: str, dataset_id: str, tree: Field) -> Tables:
+    def ensure(self, sandbox: str, dataset_id: str, tree: Field, *, create: bool = True) -> Tables:
         """The data set's tables, created or extended to hold every field of the tree.
 
-        Terminal when a field has another type in a table that holds rows.
+        Without `create` a missing table is Terminal: rows that landed are gone. Terminal too when a field has
+        another type in a table that holds rows; Transient when the catalog does not answer.
         """
+        try:
+            return self._ensure_both(sandbox, dataset_id, tree, create)
+        except SQLAlchemyError as error:
+            raise _unreachable(error) from None
+
+    def _ensure_both(self, sandbox: str, dataset_id: str, tree: Field, create: bool) -> Tables:
         with contextlib.suppress(NamespaceAlreadyExistsError):
             self.catalog.create_namespace_if_not_exists(sandbox)
-        good = self._ensure(sandbox, dataset_id, table_schema(tree))
-        failed = self._ensure(sandbox, f"{dataset_id}_failed", FAILED_SCHEMA)
+        good = self._ensure(sandbox, dataset_id, table_schema(tree), create)
+        failed = self._ensure(sandbox, f"{dataset_id}_failed", FAILED_SCHEMA, create)
         return Tables(good, failed)
 
-    def _ensure(self, sandbox: str, name: str, schema: pa.Schema) -> Table:
+    def _ensure(self, sandbox: str, name: str, schema: pa.Schema, create: bool) -> Table:
         try:
             table = self.catalog.load_table((sandbox, name))
         except NoSuchTableError:
+            if not create:
+                raise Terminal(f"the table {sandbox}.{name} does not exist any more") from None
             return self._create(sandbox, name, schema)
         if _covers(table.schema().as_arrow(), schema):
             return table
@@ -104,6 +119,17 @@ class Lake:
                 self.catalog.drop_table((sandbox, name))
             except NoSuchTableError:
                 continue
+
+
+def _prepare(connection: sqlite3.Connection, _: object) -> None:
+    """Readers and writers of several processes wait for one another; a commit survives power loss."""
+    connection.execute("PRAGMA busy_timeout=10000")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _unreachable(error: Exception) -> Transient:
+    return Transient(f"the catalog does not answer: {type(error).__name__}")
 
 
 def _covers(have: pa.Schema | pa.DataType, want: pa.Schema | pa.DataType) -> bool:

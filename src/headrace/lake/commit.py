@@ -13,13 +13,17 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import ValidatableTableRequirement
 from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.errors import HeadraceError, Transient
@@ -31,6 +35,19 @@ from headrace.testing.crashpoints import reach
 
 ATTEMPTS = 8
 EXPIRE_EVERY = 20
+
+
+class AssertWatermark(ValidatableTableRequirement):
+    """The table's property must say what was read: a commit without rows has nothing else that fences it."""
+
+    type: Literal["assert-headrace-watermark"] = "assert-headrace-watermark"
+    name: str
+    text: str | None
+
+    def validate(self, base_metadata: TableMetadata | None) -> None:
+        have = base_metadata.properties.get(self.name) if base_metadata else None
+        if have != self.text:
+            raise CommitFailedException(f"the watermark of {self.name} has moved")
 
 
 class Stale(HeadraceError):
@@ -186,7 +203,7 @@ class Committer:
     def _transact(
         self,
         table: Table,
-        files: list[object],
+        files: Sequence[DataFile],
         mark: Watermark,
         verify: Callable[[Watermark], None],
     ) -> int | None:
@@ -195,16 +212,18 @@ class Committer:
             verify(self._watermark(table))
             # on the loaded object only: a table property that other writers obey too is left alone
             table.metadata.properties["commit.retry.num-retries"] = "0"
-            text = mark.to_text()
+            name, text = key(self._flow_id), mark.to_text()
+            fence = AssertWatermark(name=name, text=table.metadata.properties.get(name))
             try:
                 with table.transaction() as transaction:
+                    transaction._apply((), (fence,))
                     if files:
                         with transaction.update_snapshot(
                             {key(self._flow_id): text}
                         ).merge_append() as append:
                             for file in files:
-                                append.append_data_file(file)  # type: ignore[arg-type]
-                    transaction.set_properties({key(self._flow_id): text})
+                                append.append_data_file(file)
+                    transaction.set_properties({name: text})
             except CommitFailedException:
                 reason = "another writer was faster"
             except (CommitStateUnknownException, SQLAlchemyError, TimeoutError) as error:

@@ -7,6 +7,7 @@ Iceberg extension comes with its wheel: nothing is downloaded. Only tables that 
 import base64
 import csv
 import json
+import math
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -57,9 +58,12 @@ def open_session(data_dir: Path, sql: str) -> duckdb.DuckDBPyConnection:
     session.execute("SET TimeZone = 'UTC'")
     session.execute("SET unsafe_enable_version_guessing = false")
     lake = Lake(data_dir)
+    text, seen = sql.lower(), set[tuple[str, str]]()
     for number, dataset in enumerate(datasets(data_dir)):
-        if dataset.id not in sql and dataset.name not in sql:
+        named = dataset.name.replace('"', '""').lower() in text
+        if dataset.id not in text and not named:
             continue
+        qualified = (dataset.sandbox, dataset.name)
         for suffix in ("", "_failed"):
             try:
                 table = lake.catalog.load_table((dataset.sandbox, dataset.id + suffix))
@@ -67,11 +71,14 @@ def open_session(data_dir: Path, sql: str) -> duckdb.DuckDBPyConnection:
                 continue
             source = _source(session, table, f"__empty_{number}{suffix}")
             session.execute(f"CREATE VIEW {_name(dataset.id + suffix)} AS SELECT * FROM {source}")
+            if qualified in seen:
+                continue  # of two data sets of one name the older has it; both can be had by id
             session.execute(f"CREATE SCHEMA IF NOT EXISTS {_name(dataset.sandbox)}")
             session.execute(
-                f"CREATE OR REPLACE VIEW {_name(dataset.sandbox)}.{_name(dataset.name + suffix)} "
+                f"CREATE VIEW {_name(dataset.sandbox)}.{_name(dataset.name + suffix)} "
                 f"AS SELECT * FROM {source}"
             )
+        seen.add(qualified)
     return session
 
 
@@ -152,6 +159,8 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no form for it
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)

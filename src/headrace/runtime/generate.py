@@ -146,7 +146,11 @@ class Generator:
             ]
         coercer = self.constant(COERCERS[field.kind])
         exact = _EXACT.get(field.kind)
-        wrong = f"type({value}) is not {exact} and {value} is not None" if exact else f"{value} is not None"
+        wrong = (
+            f"type({value}) is not {exact} and {value} is not None"
+            if exact
+            else f"{value} is not None"
+        )
         if field.kind == "string":
             return [f"if {wrong}: {value} = {coercer}({value})"]
         lines = [f"if {wrong}: {value} = {coercer}({value}) if {value} != '' else None"]
@@ -309,7 +313,9 @@ class Generator:
         return f"{self.constant(function.implementation)}({', '.join(arguments)})"
 
 
-def _coerce_whole(value: Any, field: Field, rule: int, warn: Callable[[tuple[int, str]], None]) -> Any:
+def _coerce_whole(
+    value: Any, field: Field, rule: int, warn: Callable[[tuple[int, str]], None]
+) -> Any:
     """An array, map or object; children that do not fit are left out and warned of."""
     failures: list[tuple[str, str]] = []
     coerced = coerce(value, field, failures)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import HeadraceError, Terminal, Transient
+from headrace.errors import HeadraceError, Terminal, Transient, WatermarkConflict
 from headrace.lake.catalog import Lake
 from headrace.lake.commit import CommitBatch, CommitResult, Committer, Stale
 from headrace.lake.watermark import Watermark
@@ -48,6 +48,7 @@ class FlowState:
     batch: Batch | None = None
     opened: float = 0.0
     stopped: str | None = None
+    prepared: int = -1
     retry_at: float = 0.0
     failures: int = 0
 
@@ -131,17 +132,30 @@ class Worker:
     def _open(self, flow_id: str, revision: int) -> FlowState:
         pipeline = self._pipeline(flow_id, revision)
         pinned: FlowRevision = pipeline.revision
-        self.lake.ensure(pinned.sandbox, pinned.dataset_id, pipeline.tree)
         committer = Committer(self.lake, pinned.sandbox, pinned.dataset_id, flow_id)
-        stopped = None
+        stopped, watermark = None, Watermark()
+        before = self._landed_before(flow_id, pinned.dataset_id)
         try:
+            self.lake.ensure(pinned.sandbox, pinned.dataset_id, pipeline.tree, create=not before[1])
             watermark = committer.position()
+            if before[0] and not watermark.offsets:
+                raise WatermarkConflict(
+                    f"the table has no watermark, yet records up to {before[0]} have landed in it"
+                )
         except Terminal as error:
-            watermark, stopped = Watermark(), str(error)
+            stopped = str(error)
         flow = FlowState(flow_id, committer, watermark, pipeline, stopped=stopped)
         self.flows[flow_id] = flow
         self._tell(flow)
         return flow
+
+    def _landed_before(self, flow_id: str, dataset_id: str) -> tuple[int, bool]:
+        """(next offset by the flow's newest commit on record, whether the data set ever got a commit)."""
+        rows = self.store.connection.execute(
+            "SELECT flow_id, max(json_extract(body, '$.next')) FROM commits WHERE dataset_id=? GROUP BY flow_id",
+            (dataset_id,),
+        ).fetchall()
+        return dict(rows).get(flow_id, 0), bool(rows)
 
     def land(self, flow: FlowState) -> None:
         """Commit the flow's batch. A transient failure leaves it for a later try; a terminal one stops the flow."""
@@ -152,7 +166,13 @@ class Worker:
         batch_id, failed_batch_id = ulid(), ulid()
         revision = batch.pipeline.revision
         try:
-            self.lake.ensure(revision.sandbox, revision.dataset_id, batch.pipeline.tree)
+            if (
+                flow.prepared != revision.revision
+            ):  # the table follows the schema before its rows do
+                self.lake.ensure(
+                    revision.sandbox, revision.dataset_id, batch.pipeline.tree, create=False
+                )
+                flow.prepared = revision.revision
             good, failed = batch.good(batch_id), batch.failed(failed_batch_id)
             result = flow.committer.commit(
                 CommitBatch(
