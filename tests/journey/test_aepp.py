@@ -55,7 +55,7 @@ def test_aepp_goes_from_token_to_rows(configured: ServerProcess) -> None:
     })  # fmt: skip
     mapping = _mapping_set(reference)
     specs = flows.getFlowSpecs(prop='name=="Steam data with transformation"')
-    flow = flows.createFlow(obj={
+    flow = flows.createFlow(specs[0]["id"], obj={
         "name": "aepp flow", "flowSpec": {"id": specs[0]["id"], "version": "1.0"},
         "sourceConnectionIds": [source["id"]], "targetConnectionIds": [target["id"]],
         "transformations": [
