@@ -2,7 +2,6 @@
 
 import json
 import time
-from functools import lru_cache
 from typing import Any
 
 from headrace import __version__
@@ -32,6 +31,8 @@ from headrace.xdm.fields import Field
 from headrace.xdm.library import Library
 
 Message = dict[str, Any]
+PIPELINES_KEPT = 64
+"""Compiled revisions kept for synchronous validation."""
 
 
 class Application:
@@ -47,7 +48,9 @@ class Application:
         self.lake = Lake(data_dir)
         self.supervisor = Supervisor(data_dir, settings.commit_interval, settings.commit_rows)
         self._wire_services(base_url)
-        gateway = Gateway(self.store, self.tokens, settings.auth, self.installation)
+        gateway = Gateway(
+            self.store, self.tokens, "off" if settings.auth == "off" else "on", self.installation
+        )
         self.control = build([*self._routes(), *self._own_routes()], gateway, title="Headrace")
 
     def _wire_services(self, base_url: str) -> None:
@@ -136,13 +139,15 @@ class Application:
             settings.data_dir / "log", segment_bytes=settings.log_segment_bytes,
             keep_free=settings.log_keep_free, max_bytes=settings.log_max_bytes, landed=self._landed(),
         )  # fmt: skip
-        pipeline = lru_cache(maxsize=64)(
-            lambda flow_id, revision: Pipeline(self.revisions.get(flow_id, revision))
-        )
+        pipelines: dict[tuple[str, int], Pipeline] = {}
 
         def check(revision: FlowRevision, record: bytes, envelope: bool) -> list[Violation]:
-            chosen: Pipeline = pipeline(revision.flow_id, revision.revision)
-            return chosen.check(record, envelope, int(time.time() * 1000))
+            key = (revision.flow_id, revision.revision)
+            if key not in pipelines:
+                if len(pipelines) >= PIPELINES_KEPT:
+                    pipelines.clear()
+                pipelines[key] = Pipeline(revision)
+            return pipelines[key].check(record, envelope, int(time.time() * 1000))
 
         self.inlet = InletEndpoint(self.directory, self.log, check, self._may_send)
         self.plane = DataPlane(self.log, self.supervisor, self._inlet_counts)

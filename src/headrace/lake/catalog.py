@@ -149,7 +149,7 @@ def _type_covers(have: pa.DataType, want: pa.DataType) -> bool:
     if pa.types.is_list(want):
         listed = pa.types.is_list(have) or pa.types.is_large_list(have)
         return bool(listed) and _type_covers(have.value_type, want.value_type)
-    return _plain(have) == _plain(want)
+    return bool(_plain(have) == _plain(want))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

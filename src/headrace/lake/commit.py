@@ -44,7 +44,7 @@ class AssertWatermark(ValidatableTableRequirement):
     name: str
     text: str | None
 
-    def validate(self, base_metadata: TableMetadata | None) -> None:
+    def validate(self, base_metadata: TableMetadata | None) -> None:  # type: ignore[override]
         have = base_metadata.properties.get(self.name) if base_metadata else None
         if have != self.text:
             raise CommitFailedException(f"the watermark of {self.name} has moved")
@@ -216,7 +216,7 @@ class Committer:
             fence = AssertWatermark(name=name, text=table.metadata.properties.get(name))
             try:
                 with table.transaction() as transaction:
-                    transaction._apply((), (fence,))
+                    transaction._apply((), (fence,))  # type: ignore[arg-type]
                     if files:
                         with transaction.update_snapshot(
                             {key(self._flow_id): text}

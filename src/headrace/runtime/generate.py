@@ -13,7 +13,7 @@ from headrace.mapping.errors import TransformError
 from headrace.mapping.functions import FUNCTIONS
 from headrace.mapping.functions.definition import key_of
 from headrace.mapping.methods import call_method
-from headrace.mapping.operators import OPERATORS, UNARY, member, truth
+from headrace.mapping.operators import OPERATORS, UNARY, member
 from headrace.mapping.syntax import (
     ArrayLiteral,
     Binary,
@@ -29,6 +29,7 @@ from headrace.mapping.syntax import (
     Path,
     Unary,
 )
+from headrace.mapping.values import truth
 from headrace.runtime.shapes import Column, NoShape, Template
 from headrace.runtime.sources import SourceReader
 from headrace.xdm.check import constrained, constraint
@@ -214,8 +215,8 @@ class Generator:
             return
         inside = [f"v{rule}" for rule in _rules(template)]
         for name in template.field.required:
-            child = template.children.get(name)
-            mine = [f"v{rule}" for rule in _rules(child)] if child else []
+            part = template.children.get(name)
+            mine = [f"v{rule}" for rule in _rules(part)] if part else []
             missing = " and ".join(f"{v} is None" for v in mine) or "True"
             exists = " or ".join(f"{v} is not None" for v in inside)
             text = self.constant(f"required key [{name}] not found")
@@ -282,8 +283,10 @@ class Generator:
             case ArrayLiteral(elements):
                 return f"[{', '.join(map(self._expression, elements))}]"
             case MapLiteral(entries):
-                key = self.constant(key_of)
-                pairs = [f"{key}({self._expression(k)}): {self._expression(v)}" for k, v in entries]
+                text = self.constant(key_of)
+                pairs = [
+                    f"{text}({self._expression(k)}): {self._expression(v)}" for k, v in entries
+                ]
                 return f"{{{', '.join(pairs)}}}"
             case Lambda(parameter, body):
                 variable = f"p{len(self._parameters)}"

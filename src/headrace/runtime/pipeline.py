@@ -158,11 +158,10 @@ class Pipeline:
             except NoShape as reason:
                 self.plain_because = str(reason)
         if self.generated is not None:
-            kind = self.generated.record_type
-            self._decode = msgspec.json.Decoder(kind).decode
-            self._decode_messages = msgspec.json.Decoder(
-                msgspec.defstruct("Frame", [("messages", list[kind])], gc=False)
-            ).decode
+            kind: Any = self.generated.record_type
+            messages: Any = msgspec.defstruct("Frame", [("messages", list[kind])], gc=False)
+            self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(kind).decode
+            self._decode_messages: Callable[[bytes], Any] = msgspec.json.Decoder(messages).decode
 
     def batch(self, envelope: bool, partition: str) -> Batch:
         batch = Batch(self, envelope, partition)
@@ -354,7 +353,7 @@ class Pipeline:
 
 def _open(text: bytes, envelope: bool) -> dict[str, Any]:
     if envelope:
-        text = _decode_envelope(text).body.xdmEntity  # type: ignore[assignment]
+        text = bytes(_decode_envelope(text).body.xdmEntity)
     record = _decode_any(text)
     if not isinstance(record, dict):
         raise ValueError(f"it is of type {type(record).__name__}")

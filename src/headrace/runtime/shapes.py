@@ -5,8 +5,9 @@ the topmost one, built from a template of fixed keys and indices. Whole objects,
 destinations have no generated shape: such mappings run in the plain evaluator.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from headrace.xdm.fields import Field
 
@@ -19,7 +20,7 @@ class Template:
 
     field: Field
     rule: int | None = None
-    children: dict[str | int, "Template"] = field(default_factory=dict)
+    children: dict[str | int, "Template"] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -58,7 +59,8 @@ def columns_of(destinations: Sequence[Steps], tree: Field) -> list[Column]:
 
 
 def _through_objects(steps: Steps, tree: Field) -> tuple[tuple[str, ...], Field, Steps]:
-    node, path = tree, []
+    node = tree
+    path: list[str] = []
     for position, step in enumerate(steps):
         if node.kind != "object" or not node.properties:
             return tuple(path), node, steps[position:]

@@ -137,9 +137,9 @@ def constraint(value: Any, field: Field) -> tuple[str, str] | None:
         if field.format in FORMATS and not FORMATS[field.format](value):
             return "format", f"[{value}] is not a valid {field.format}"
         return None
-    low, high = INTEGER_BOUNDS.get(field.kind, (None, None))
-    low = low if field.minimum is None else field.minimum
-    high = high if field.maximum is None else field.maximum
+    least, most = INTEGER_BOUNDS.get(field.kind, (None, None))
+    low = least if field.minimum is None else field.minimum
+    high = most if field.maximum is None else field.maximum
     if low is not None and value < low:
         return "minimum", f"{value} is not greater or equal to {low}"
     if high is not None and value > high:

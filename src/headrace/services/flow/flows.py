@@ -17,10 +17,14 @@ from headrace.xdm.fields import Field
 class MappingSet(Protocol):
     """What a dataflow needs of a mapping set."""
 
-    version: int
-    rules: tuple[Rule, ...]
-    allow_null_values: bool
-    schema_id: str
+    @property
+    def version(self) -> int: ...
+    @property
+    def rules(self) -> tuple[Rule, ...]: ...
+    @property
+    def allow_null_values(self) -> bool: ...
+    @property
+    def schema_id(self) -> str: ...
 
 
 Datasets = Callable[[Scope, str], dict[str, Any] | None]

@@ -94,7 +94,7 @@ class Descriptors:
         }
 
     def _check(self, who: Caller, body: Mapping[str, Any], id: str | None) -> None:
-        kind = body.get("@type")
+        kind = str(body.get("@type"))
         if kind not in REQUIRED:
             raise invalid(f"@type is {kind!r}: it must be one of {', '.join(REQUIRED)}.")
         for key in ("xdm:sourceSchema", *REQUIRED[kind]):

@@ -166,7 +166,9 @@ def _stats(registry: RegistryService, store: Store, call: Call) -> dict[str, Any
     usage: dict[str, list[dict[str, Any]]] = {}
     for document in documents["schemas"]:
         view = registry.get(who, "tenant", "schemas", document.id, accept.View(version=1))
-        item = {k: document.body[k] for k in ("$id", "title", "description") if k in document.body}
+        item: dict[str, Any] = {
+            k: document.body[k] for k in ("$id", "title", "description") if k in document.body
+        }
         usage.setdefault(view["meta:class"], []).append(item)
     return {
         "imsOrg": who.org_id,
