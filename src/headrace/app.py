@@ -1,14 +1,15 @@
 """Composition: settings → adapters → services → one ASGI application. No logic of its own."""
 
+import asyncio
 import json
 import time
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from headrace import __version__
 from headrace.http.application import build
 from headrace.http.contract import Answer, Call, Route
 from headrace.http.gateway import Gateway
-from headrace.lake.catalog import Lake
 from headrace.log.writer import LogWriter
 from headrace.model.flow import FlowRevision
 from headrace.runtime.metrics import DataPlane, exposition
@@ -30,6 +31,9 @@ from headrace.xdm.check import Violation
 from headrace.xdm.fields import Field
 from headrace.xdm.library import Library
 
+if TYPE_CHECKING:
+    from headrace.lake.catalog import Lake
+
 Message = dict[str, Any]
 PIPELINES_KEPT = 64
 """Compiled revisions kept for synchronous validation."""
@@ -45,13 +49,19 @@ class Application:
         self.installation = bootstrap(self.store, data_dir, base_url)
         self.tokens = Tokens(load_or_create_key(data_dir / "tokens.key"))
         self.revisions = Revisions(self.store)
-        self.lake = Lake(data_dir)
         self.supervisor = Supervisor(data_dir, settings.commit_interval, settings.commit_rows)
         self._wire_services(base_url)
         gateway = Gateway(
             self.store, self.tokens, "off" if settings.auth == "off" else "on", self.installation
         )
         self.control = build([*self._routes(), *self._own_routes()], gateway, title="Headrace")
+
+    @cached_property
+    def lake(self) -> "Lake":
+        """Loaded when first used: its libraries take longer to import than all else."""
+        from headrace.lake.catalog import Lake
+
+        return Lake(self.settings.data_dir)
 
     def _wire_services(self, base_url: str) -> None:
         settings, store = self.settings, self.store
@@ -152,6 +162,7 @@ class Application:
         self.inlet = InletEndpoint(self.directory, self.log, check, self._may_send)
         self.plane = DataPlane(self.log, self.supervisor, self._inlet_counts)
         await self.supervisor.start()
+        asyncio.get_running_loop().run_in_executor(None, lambda: self.lake)
 
     async def _stop(self) -> None:
         await self.log.close()

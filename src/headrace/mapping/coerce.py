@@ -82,6 +82,11 @@ def to_number(value: Any) -> float:
 
 
 def to_date_time(value: Any) -> datetime:
+    if type(value) is str and len(value) in (20, 24) and value[10] == "T" and value[-1] == "Z":
+        try:  # the commonest form; what it refuses is looked at below
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass
     try:
         if isinstance(value, str):
             value = read_date(value.strip())
@@ -101,6 +106,11 @@ def to_date_time(value: Any) -> datetime:
 def to_date(value: Any) -> date:
     """The day in the value's own offset."""
     if isinstance(value, str):
+        if len(value) == 10 and value[4] == "-" and value[7] == "-":
+            try:
+                return date.fromisoformat(value)
+            except ValueError:
+                pass
         try:
             return read_date(value.strip()).date()
         except TransformError as error:

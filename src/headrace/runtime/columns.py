@@ -4,14 +4,17 @@ XDM schemas have hundreds of leaves and a record fills few of them: cost follows
 are never inferred.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import NoneType
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.mapping.coerce import to_date_time
 from headrace.runtime.shapes import Column
 from headrace.xdm.arrow import arrow_type
 from headrace.xdm.fields import Field
@@ -38,9 +41,29 @@ def build(field: Field, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, arrow_type(field))
 
 
-def _timestamps(values: Sequence[datetime | None]) -> pa.Array:
+def instant(value: Any) -> datetime | str:
+    """A date-time on its way to a column: text in the form `2024-01-31T12:00:00.000Z` stays text, once it is
+    known to be valid, for Arrow to convert by the column; CoercionError for what is no date-time."""
+    if type(value) is str and len(value) == 24:
+        marks = value[4], value[7], value[10], value[19], value[23]
+        if marks == ("-", "-", "T", ".", "Z"):
+            with contextlib.suppress(ValueError):
+                datetime.fromisoformat(value)
+                return value
+    return to_date_time(value)
+
+
+def _timestamps(values: Sequence[datetime | str | None]) -> pa.Array:
+    kinds = set(map(type, values))
+    if str in kinds:
+        if kinds <= {str, NoneType}:
+            try:
+                return pa.array(values, pa.string()).cast(pa.timestamp("us", "UTC"))
+            except pa.ArrowInvalid:
+                pass  # valid for Python, not for Arrow: one by one
+        values = [to_date_time(v) if isinstance(v, str) else v for v in values]
     # Arrow converts aware datetimes one attribute look-up at a time, 50 times slower than integers
-    ticks = [None if v is None else round(v.timestamp() * 1_000_000) for v in values]
+    ticks = [None if v is None else round(v.timestamp() * 1_000_000) for v in values]  # type: ignore[union-attr]
     return pa.array(ticks, pa.int64()).cast(pa.timestamp("us", "UTC"))
 
 

@@ -30,9 +30,10 @@ from headrace.mapping.syntax import (
     Unary,
 )
 from headrace.mapping.values import truth
+from headrace.runtime.columns import instant
 from headrace.runtime.shapes import Column, NoShape, Template
 from headrace.runtime.sources import SourceReader
-from headrace.xdm.check import constrained, constraint
+from headrace.xdm.check import FORMATS, constrained, constraint
 from headrace.xdm.fields import INTEGER_BOUNDS, Field
 
 _EXACT = {"string": "str", "boolean": "bool", "number": "float"} | dict.fromkeys(
@@ -42,10 +43,10 @@ _EXACT = {"string": "str", "boolean": "bool", "number": "float"} | dict.fromkeys
 
 @dataclass(slots=True)
 class GeneratedFunction:
-    """`run(records, columns, kept, failed, warned, context)` appends to `columns` (a list a column).
+    """`run(records, columns, failed, warned, context)` appends to `columns` (a list a column).
 
-    `kept` receives the index of each record that was appended; `failed` (index, keyword, path, message);
-    `warned` (rule, message). `context(index)` gives functions what they may know of the record.
+    A record that breaks the schema is not appended: `failed` receives (index, keyword, path, message).
+    `warned` receives (rule, message). `context(index)` gives functions what they may know of the record.
     """
 
     run: Callable[..., None]
@@ -81,9 +82,9 @@ class Generator:
         return name
 
     def build(self) -> GeneratedFunction:
-        lines = ["def run(records, columns, kept, failed, warned, context):"]
+        lines = ["def run(records, columns, failed, warned, context):"]
         lines += [f"    a{n} = columns[{n}].append" for n in range(len(self._columns))]
-        lines += ["    keep = kept.append", "    fail = failed.append", "    warn = warned.append"]
+        lines += ["    fail = failed.append", "    warn = warned.append"]
         lines += ["    for i, r in enumerate(records):"]
         lines += [f"        {line}" for line in self._reader.statements()]
         if self._needs_context:
@@ -95,7 +96,6 @@ class Generator:
         for number, column in enumerate(self._columns):
             value = self._assemble(column.template)
             lines.append(f"        a{number}({value})")
-        lines.append("        keep(i)")
         self._globals |= self._reader.constants()
         source = "\n".join(lines)
         namespace = dict(self._globals)
@@ -145,7 +145,8 @@ class Generator:
             return [
                 f"if {value} is not None: {value} = {whole}({value}, {self.constant(field)}, {rule}, warn)"
             ]
-        coercer = self.constant(COERCERS[field.kind])
+        instants = field.kind == "date-time"
+        coercer = self.constant(instant if instants else COERCERS[field.kind])
         exact = _EXACT.get(field.kind)
         wrong = (
             f"type({value}) is not {exact} and {value} is not None"
@@ -171,16 +172,35 @@ class Generator:
         self._required(self._tree, (), lines)
         for rule, (field, path) in targets.items():
             if field.scalar and constrained(field):
-                check, name = self.constant(constraint), self.constant(field)
-                lines += [
-                    f"if v{rule} is not None:",
-                    f"    broken = {check}(v{rule}, {name})",
-                    "    if broken is not None:",
-                    f"        fail((i, broken[0], {self.constant(path)}, broken[1])); continue",
-                ]
+                lines += self._constraint(f"v{rule}", field, path)
         for column in self._columns:
             self._required_inside(column.template, ".".join(column.path), lines)
         return lines
+
+    def _constraint(self, value: str, field: Field, path: str) -> list[str]:
+        """Bounds and enumerations are compared in place; `constraint` words what breaks, and checks the rest."""
+        tests = []
+        if field.kind in ("string", "date", "date-time"):
+            if field.kind != "string":
+                return []
+            if field.enum is not None:
+                tests.append(f"{value} not in {self.constant(frozenset(field.enum))}")
+            if any(b is not None for b in (field.pattern, field.min_length, field.max_length)) or (
+                field.format in FORMATS
+            ):
+                tests = ["True"]
+        else:
+            if field.minimum is not None:
+                tests.append(f"{value} < {self.constant(field.minimum)}")
+            if field.maximum is not None:
+                tests.append(f"{value} > {self.constant(field.maximum)}")
+        check, name = self.constant(constraint), self.constant(field)
+        return [
+            f"if {value} is not None and ({' or '.join(tests)}):",
+            f"    broken = {check}({value}, {name})",
+            "    if broken is not None:",
+            f"        fail((i, broken[0], {self.constant(path)}, broken[1])); continue",
+        ]
 
     def _present(self, path: tuple[str, ...]) -> list[str]:
         """Variables of which one must be filled for the object at `path` to exist."""

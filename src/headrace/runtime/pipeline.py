@@ -201,14 +201,12 @@ class Pipeline:
                 else:
                     positions.append(index)
                     decoded.append(record)
-        kept: list[int] = []
         failed: list[tuple[int, str, str, str]] = []
         warned: list[tuple[int, str]] = []
         before = [len(column) for column in batch.values]
         function.run(
             decoded,
             batch.values,
-            kept,
             failed,
             warned,
             lambda i: self._context(frame, positions[i]),
@@ -224,8 +222,12 @@ class Pipeline:
                 self._fail(
                     frame, batch, index, parts[index][0], "validate", CODES[keyword], path, message
                 )
-        batch.offsets += [frame.offset + positions[i] for i in kept]
-        batch.receipts += _receipts(frame, [positions[i] for i in kept])
+        kept = positions
+        if failed:
+            broken = {entry[0] for entry in failed}
+            kept = [position for i, position in enumerate(positions) if i not in broken]
+        batch.offsets += [frame.offset + position for position in kept]
+        batch.receipts += _receipts(frame, kept)
         batch.received += [frame.received] * len(kept)
         if aside:
             self._run_aside(frame, batch, aside, parts or [], before)
