@@ -231,9 +231,10 @@ def _how_to_go_on(
     console: Console, options: argparse.Namespace, base_url: str, flow: Dataflow
 ) -> None:
     warehouse = options.data_dir / "lake" / "warehouse" / "prod" / flow.dataset_id
+    program = _shortest(Path(sys.executable).with_name("headrace"))
     lines = [
         f"\nThe table lies in {warehouse} (Iceberg; catalog {options.data_dir / 'lake' / 'catalog.db'}).",
-        f"  headrace sql --data-dir {options.data_dir} 'SELECT * FROM \"{flow.dataset_id}\" LIMIT 5'",
+        f"  {program} sql --data-dir {options.data_dir} 'SELECT * FROM \"{flow.dataset_id}\" LIMIT 5'",
     ]
     if options.keep:
         lines += [
@@ -244,5 +245,13 @@ def _how_to_go_on(
             f"    {flow.inlet_url}",
         ]
     else:
-        lines.append(f"  headrace serve --data-dir {options.data_dir}")
+        lines.append(f"  {program} serve --data-dir {options.data_dir}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _shortest(path: Path) -> str:
+    """A path as one would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
