@@ -1,8 +1,8 @@
 """End to end over HTTP: first send to last row visible, with the load generator on the same machine.
 
 Starts a server, creates a flow of ten mapped fields through the public API, sends events of about 1 KB in
-batches over keep-alive connections and waits until the last row has landed. `--pipeline plain` runs the same
-path with the straightforward pipeline (see bench/pipeline.py) in place of the generated one, for the ratio.
+batches over keep-alive connections and waits until the last row has landed. `--compare` also runs the same path
+with the straightforward pipeline (see bench/straightforward) in place of the generated one, for the ratio.
 
     python bench/end_to_end.py [--events 500000] [--batch 100] [--connections 16] [--compare]
 """
@@ -149,7 +149,10 @@ def main() -> None:
         ours = measure(few, options.batch, options.connections)
         show("headrace", ours)
         plain = measure(
-            few, options.batch, options.connections, HEADRACE_BENCH_PIPELINE="straightforward"
+            few,
+            options.batch,
+            options.connections,
+            PYTHONPATH=str(Path(__file__).parent / "straightforward"),
         )
         show("straightforward pipeline", plain)
         print(f"ratio {ours['committed'] / plain['committed']:.1f}")
