@@ -305,7 +305,7 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
                 return 0
         worker = Worker(
             Store(data_dir / "headrace.db"), Lake(data_dir), LogReader(data_dir / "log"), interval, commit_rows,
-            lambda event: print(json.dumps(event), flush=True),
+            _tell_server,
         )  # fmt: skip
         worker.report({"event": "ready"})
         gc.collect()
@@ -319,6 +319,13 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
             worker.finish()
         worker.reader.close()
     return 0
+
+
+def _tell_server(event: dict[str, Any]) -> None:
+    with contextlib.suppress(
+        BrokenPipeError
+    ):  # it is gone: the next look at standard input says so
+        os.write(1, json.dumps(event).encode() + b"\n")
 
 
 def _parent_gone(wait: float) -> bool:
