@@ -123,7 +123,8 @@ class InletEndpoint:
         inlet = self.directory.inlet(inlet_id)
         if inlet is None:
             raise Answered(404, self._problem(inlet_id, "There is no such inlet", 404))
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        raw_query: bytes = scope["query_string"]
+        query = _query(raw_query) if raw_query else {}
         request = Request(inlet, batch, dict(scope["headers"]), query)
         self._authorize(request)
         await self._read(request, receive)
@@ -171,17 +172,9 @@ class InletEndpoint:
             )
 
     async def _read(self, request: Request, receive: Receive) -> None:
-        too_large = Answered(
-            413,
-            wire.problem(
-                request.inlet.id, request.inlet.scope.org,
-                f"The payload is larger than {MOST_BYTES} bytes", status=413, title="Payload too large",
-            ),
-            ((b"connection", b"close"),),
-        )  # fmt: skip
         announced = request.headers.get(b"content-length")
         if announced is not None and announced.isdigit() and int(announced) > MOST_BYTES:
-            raise too_large
+            raise self._too_large(request.inlet)
         message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
@@ -193,17 +186,17 @@ class InletEndpoint:
                 part = message.get("body", b"")
                 size += len(part)
                 if size > MOST_BYTES:
-                    raise too_large
+                    raise self._too_large(request.inlet)
                 parts.append(part)
             body = b"".join(parts)
         if len(body) > MOST_BYTES:
-            raise too_large
+            raise self._too_large(request.inlet)
         encoding = (request.text(b"content-encoding") or "identity").lower()
         if encoding == "gzip":
             try:
                 body = inflate_gzip(body, MOST_BYTES)
             except InflatedTooLarge:
-                raise too_large from None
+                raise self._too_large(request.inlet) from None
             except InflateCorrupt:
                 text = "The body is not valid gzip"
                 raise Answered(
@@ -214,16 +207,18 @@ class InletEndpoint:
             raise Answered(415, self._problem(request.inlet.id, text, 415, inlet=request.inlet))
         request.body = body
 
+    @staticmethod
+    def _too_large(inlet: Inlet) -> Answered:
+        text = f"The payload is larger than {MOST_BYTES} bytes"
+        body = wire.problem(inlet.id, inlet.scope.org, text, status=413, title="Payload too large")
+        return Answered(413, body, ((b"connection", b"close"),))
+
     async def _single(self, request: Request, router: Router, counters: Counters) -> bytes:
         body = request.body
         counters.messages += 1
         self._check_text(request)
-        try:
-            msgspec.json.decode(body, type=msgspec.Raw)
-        except (msgspec.DecodeError, RecursionError):
-            raise Refused("The body is not valid JSON") from None
         destination = router.route(body)
-        validated = _validation(request.query)
+        validated = _validation(request.query) if request.query else None
         if validated is not None:
             self._limit_validation(request.inlet.id)
             violations = self.check(destination.revision, body, destination.envelope)
@@ -355,6 +350,10 @@ class InletEndpoint:
             )
             raise Answered(429, self._problem(inlet_id, text, 429), ((b"retry-after", b"60"),))
         self._validations[inlet_id] = [*recent, now]
+
+
+def _query(raw: bytes) -> dict[str, str]:
+    return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
 
 
 def _target(path: str) -> tuple[str, bool]:

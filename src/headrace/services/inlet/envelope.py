@@ -99,8 +99,10 @@ class Router:
         """The destination of one message; Refused says why there is none."""
         try:
             outline = decode_outline(message)
-        except (msgspec.ValidationError, RecursionError):
+        except msgspec.ValidationError:
             raise Refused(UNKNOWN_FORMAT) from None
+        except (msgspec.DecodeError, RecursionError):
+            raise Refused("The body is not valid JSON") from None
         if outline.body:
             try:
                 body = _decode_body(outline.body)
