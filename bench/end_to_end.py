@@ -49,13 +49,13 @@ class MemoryWatch(threading.Thread):
 
     def run(self) -> None:
         while not self.stopping:
-            total = sum(_resident(pid) for pid in (self.pid, *_children(self.pid)))
+            total = sum(_resident(pid) for pid in (self.pid, *children(self.pid)))
             self.samples.append(total)
             self.peak = max(self.peak, total)
             time.sleep(0.2)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     try:
         return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -145,7 +145,7 @@ def main() -> None:
     found = measure(options.events, options.batch, options.connections)
     show(f"batches of {options.batch}", found)
     if options.compare:
-        few = min(options.events, 100_000)
+        few = min(options.events, 300_000)
         ours = measure(few, options.batch, options.connections)
         show("headrace", ours)
         plain = measure(

@@ -2,12 +2,16 @@
 
 Bare: a handler that reads the body and answers 200, on the same uvicorn, loop and parser. The inlet does all it
 does: routing, envelope, JSON check, log, group sync. Each is measured in turn with 64 keep-alive connections and
-1 KB a request; then the inlet with batches of 100.
+1 KB a request. For the ratio the worker process is paused, so that both handlers have the same two cores to
+themselves with the load generator; `landing` is the inlet while the worker maps and lands what arrives. Then the
+inlet with batches of 100.
 
     python bench/inlet.py [--requests 20000] [--rounds 3]
 """
 
 import argparse
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -17,7 +21,7 @@ from pathlib import Path
 
 import httpx
 import load
-from end_to_end import GROUPS, RULES
+from end_to_end import GROUPS, RULES, children
 from events import events
 
 from headrace.testing.server import PlatformClient, ServerProcess
@@ -63,13 +67,18 @@ def main() -> None:
                     time.sleep(0.05)
             single = [load.request(journey.inlet_url, body, headers) for body in distinct]
             plain = [load.request(url, body, headers) for body in distinct]
-            rates: dict[str, list[float]] = {"bare": [], "inlet": []}
-            tails: dict[str, list[float]] = {"bare": [], "inlet": []}
+            assert server.process is not None
+            worker = children(server.process.pid)[0]
+            kinds = (
+                ("bare", bare_port, plain),
+                ("inlet", server.port, single),
+                ("landing", server.port, single),
+            )
+            rates: dict[str, list[float]] = {name: [] for name, _, _ in kinds}
+            tails: dict[str, list[float]] = {name: [] for name, _, _ in kinds}
             for _ in range(options.rounds):
-                for name, port, requests in (
-                    ("bare", bare_port, plain),
-                    ("inlet", server.port, single),
-                ):
+                for name, port, requests in kinds:
+                    os.kill(worker, signal.SIGCONT if name == "landing" else signal.SIGSTOP)
                     stream = iter(requests[n % len(requests)] for n in range(options.requests))
                     result = load.run("127.0.0.1", port, stream, 64)
                     if result.refused:
@@ -78,7 +87,7 @@ def main() -> None:
                     tails[name].append(result.percentile(0.99))
             for name in rates:
                 rate, tail = statistics.median(rates[name]), statistics.median(tails[name])
-                print(f"{name:>6}: {rate:>8,.0f} requests/s, p99 {tail:.1f} ms")
+                print(f"{name:>8}: {rate:>8,.0f} requests/s, p99 {tail:.1f} ms")
             print(
                 f"ratio {statistics.median(rates['inlet']) / statistics.median(rates['bare']):.2f}"
             )

@@ -79,6 +79,8 @@ def serve(settings: Settings) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    # the log's thread must get the interpreter back soon after each sync: acknowledgements wait for it
+    sys.setswitchinterval(0.0002)
     with owned(settings.data_dir):
         listening = listen(settings)
         host, port = listening.getsockname()[:2]

@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.errors import HeadraceError, Transient
 from headrace.lake.catalog import Lake
+from headrace.lake.transaction import CachedTransaction
 from headrace.lake.upkeep import tend
 from headrace.lake.watermark import Watermark, current, key
 from headrace.lake.write import write_parquet
@@ -215,7 +216,7 @@ class Committer:
             name, text = key(self._flow_id), mark.to_text()
             fence = AssertWatermark(name=name, text=table.metadata.properties.get(name))
             try:
-                with table.transaction() as transaction:
+                with CachedTransaction(table) as transaction:
                     transaction._apply((), (fence,))  # type: ignore[arg-type]
                     if files:
                         with transaction.update_snapshot(

@@ -4,7 +4,6 @@ XDM schemas have hundreds of leaves and a record fills few of them: cost follows
 are never inferred.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import NoneType
@@ -44,12 +43,13 @@ def build(field: Field, values: Sequence[Any]) -> pa.Array:
 def instant(value: Any) -> datetime | str:
     """A date-time on its way to a column: text in the form `2024-01-31T12:00:00.000Z` stays text, once it is
     known to be valid, for Arrow to convert by the column; CoercionError for what is no date-time."""
-    if type(value) is str and len(value) == 24:
-        marks = value[4], value[7], value[10], value[19], value[23]
-        if marks == ("-", "-", "T", ".", "Z"):
-            with contextlib.suppress(ValueError):
-                datetime.fromisoformat(value)
-                return value
+    if type(value) is str and len(value) == 24 and value[10] == "T" and value[19] == ".":
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            return to_date_time(value)
+        if value[4] == "-" and value[7] == "-" and value[23] == "Z":
+            return value
     return to_date_time(value)
 
 
