@@ -76,7 +76,7 @@ def test_every_acknowledged_record_is_landed_once_or_failed_once_after_many_kill
     for sender in senders:
         sender.start()
     for _ in range(KILLS):
-        time.sleep(randomness.uniform(0.3, 1.5))
+        time.sleep(randomness.uniform(0.2, 0.8))
         server.kill()
         server.start()
     time.sleep(0.5)

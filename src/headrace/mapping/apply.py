@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from headrace.mapping.coerce import Failures, coerce
@@ -234,7 +235,7 @@ def _put(holder: Any, step: str | int, value: Any) -> None:
 def _holder(out: dict[str, Any], steps: tuple[str | int, ...]) -> Any:
     """The container of the last step, made on the way down where it is missing."""
     node: Any = out
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(steps):
         wanted = list if isinstance(following, int) else dict
         if isinstance(node, list):
             _slot(node, step)

@@ -351,8 +351,8 @@ def _assembled(values: dict[str, Any]) -> datetime | None:
             return None
         moment += timedelta(days=days - 1)
     if moment is not None and "E" in values:
-        if WEEKDAYS[moment.weekday()][:3].lower() != values["E"][:3].lower():
-            return None
+        weekday = WEEKDAYS[moment.weekday()][:3].lower()
+        return moment if weekday == values["E"][:3].lower() else None
     return moment
 
 

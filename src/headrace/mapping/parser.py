@@ -295,10 +295,7 @@ class _Parser:
             hint = f"; did you mean '{near[0]}'?" if near else "."
             raise MappingSyntaxError(f"There is no function '{name}'{hint}", token.begin)
         begin = self.token.begin
-        if name in _LAMBDA_FUNCTIONS:
-            arguments = self.lambda_arguments()
-        else:
-            arguments = self.arguments()
+        arguments = self.lambda_arguments() if name in _LAMBDA_FUNCTIONS else self.arguments()
         problem = function.wrong_count(len(arguments))
         if problem:
             raise MappingSyntaxError(problem, token.begin)

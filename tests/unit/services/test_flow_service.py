@@ -12,8 +12,8 @@ from headrace.services.flow import FlowService, routes
 from headrace.store.bootstrap import bootstrap
 from headrace.store.documents import Store
 from headrace.store.revisions import Revisions
+from headrace.testing.calls import InProcess
 from headrace.xdm.fields import Field
-from starlette.testclient import TestClient
 
 BASE = "/data/foundation/flowservice"
 
@@ -28,11 +28,9 @@ def test_the_tutorial_creates_a_flow_that_cannot_lose_its_connection(tmp_path: P
         schema_tree=lambda scope, id: ("s", "1.0", Field("object")),
         mapping_set=lambda scope, id, version: None, runs=lambda scope: [], on_change=lambda: None,
     )  # fmt: skip
-    web = TestClient(build(routes(service), Gateway(store, tokens, "off", installation), title="t"))
+    web = InProcess(build(routes(service), Gateway(store, tokens, "off", installation), title="t"))
     client = json.loads((tmp_path / "credentials.json").read_text())
-    web.headers.update(
-        {"x-api-key": client["client_id"], "x-gw-ims-org-id": client["org_id"]}
-    )
+    web.headers.update({"x-api-key": client["client_id"], "x-gw-ims-org-id": client["org_id"]})
     http = {"id": "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb", "version": "1.0"}
     auth = {"specName": "Streaming Connection", "params": {"dataType": "xdm"}}
 
@@ -45,7 +43,12 @@ def test_the_tutorial_creates_a_flow_that_cannot_lose_its_connection(tmp_path: P
     base = post("/connections", {"name": "b", "connectionSpec": http, "auth": auth})
     source = post(
         "/sourceConnections",
-        {"name": "s", "connectionId": base, "data": {"format": "delimited"}, "connectionSpec": http},
+        {
+            "name": "s",
+            "connectionId": base,
+            "data": {"format": "delimited"},
+            "connectionSpec": http,
+        },
     )
     lake = {"id": "c604ff05-7f1a-43c0-8e18-33bf874cb11c", "version": "1.0"}
     target = post(
@@ -62,10 +65,13 @@ def test_the_tutorial_creates_a_flow_that_cannot_lose_its_connection(tmp_path: P
         },
     )
     latest = revisions.latest(flow)
-    assert latest is not None and latest.payload == "xdm" and latest.revision == 1
+    assert latest is not None
+    assert (latest.payload, latest.revision) == ("xdm", 1)
     assert web.delete(f"{BASE}/connections/{base}").json()["type"].endswith("FLOW-1418-400")
     assert web.patch(f"{BASE}/flows/{flow}", json=[]).json()["type"].endswith("FLOW-1403-400")
-    found = web.get(BASE + "/flowSpecs", params={"property": 'name=="Steam data with transformation"'})
+    found = web.get(
+        BASE + "/flowSpecs", params={"property": 'name=="Steam data with transformation"'}
+    )
     assert found.json()["items"][0]["id"] == "c1a19761-d2c7-4702-b9fa-fe91f0613e81"
     assert web.get(BASE + "/flows").json()["items"][0]["state"] == "enabled"
     assert web.delete(f"{BASE}/flows/{flow}").status_code == 204

@@ -18,11 +18,50 @@ from headrace.http.properties import Selection, select
 from headrace.services.flow.faults import invalid
 
 FIELDS = frozenset(
-    "id createdAt updatedAt createdBy updatedBy createdClient updatedClient sandboxId sandboxName imsOrgId"
-    " name description state version etag providerId providerRefId connectionSpec auth data params"
-    " baseConnectionId inheritedAttributes flowSpec sourceConnectionIds targetConnectionIds transformations"
-    " options scheduleParams labels policy runs lastOperation lastRunDetails unifiedMetadata flowId metrics"
-    " activities recordTypes revision attributes status".split()
+    [
+        "id",
+        "createdAt",
+        "updatedAt",
+        "createdBy",
+        "updatedBy",
+        "createdClient",
+        "updatedClient",
+        "sandboxId",
+        "sandboxName",
+        "imsOrgId",
+        "name",
+        "description",
+        "state",
+        "version",
+        "etag",
+        "providerId",
+        "providerRefId",
+        "connectionSpec",
+        "auth",
+        "data",
+        "params",
+        "baseConnectionId",
+        "inheritedAttributes",
+        "flowSpec",
+        "sourceConnectionIds",
+        "targetConnectionIds",
+        "transformations",
+        "options",
+        "scheduleParams",
+        "labels",
+        "policy",
+        "runs",
+        "lastOperation",
+        "lastRunDetails",
+        "unifiedMetadata",
+        "flowId",
+        "metrics",
+        "activities",
+        "recordTypes",
+        "revision",
+        "attributes",
+        "status",
+    ]
 )
 _PARAMETERS = frozenset(
     {
