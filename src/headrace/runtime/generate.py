@@ -33,7 +33,7 @@ from headrace.mapping.values import truth
 from headrace.runtime.columns import instant
 from headrace.runtime.shapes import Column, NoShape, Template
 from headrace.runtime.sources import SourceReader
-from headrace.xdm.check import FORMATS, constrained, constraint
+from headrace.xdm.check import FORMATS, Violation, conform, constrained, constraint
 from headrace.xdm.fields import INTEGER_BOUNDS, Field
 
 _EXACT = {"string": "str", "boolean": "bool", "number": "float"} | dict.fromkeys(
@@ -171,7 +171,14 @@ class Generator:
         lines: list[str] = []
         self._required(self._tree, (), lines)
         for rule, (field, path) in targets.items():
-            if field.scalar and constrained(field):
+            if not field.scalar:
+                lines += [
+                    f"if v{rule} is not None:",
+                    f"    broken = {self.constant(_first_violation)}(v{rule}, {self.constant(field)})",
+                    "    if broken is not None:",
+                    f"        fail((i, broken[0], {self.constant(path)} + broken[1], broken[2])); continue",
+                ]
+            elif constrained(field):
                 lines += self._constraint(f"v{rule}", field, path)
         for column in self._columns:
             self._required_inside(column.template, ".".join(column.path), lines)
@@ -345,6 +352,15 @@ def _coerce_whole(
     for _, message in failures:
         warn((rule, message))
     return coerced
+
+
+def _first_violation(value: Any, field: Field) -> tuple[str, str, str] | None:
+    """(keyword, path below the field, message) of what a whole value breaks first."""
+    found: list[Violation] = []
+    conform(value, field, "", found)
+    if not found:
+        return None
+    return found[0].keyword, found[0].pointer.replace("/", "."), found[0].message
 
 
 def paths_of(node: Node) -> list[Path]:

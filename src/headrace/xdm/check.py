@@ -176,8 +176,11 @@ def constrained(field: Field) -> bool:
 
 
 def conform(value: Any, field: Field, pointer: str, found: list[Violation]) -> Any:
-    """`value` in canonical form; every violation is added to `found`, which ends the check when it is full."""
-    if len(found) >= MOST_VIOLATIONS:
+    """`value` in canonical form; every violation is added to `found`, which ends the check when it is full.
+
+    Null counts as absent: it breaks what is required and nothing else.
+    """
+    if value is None or len(found) >= MOST_VIOLATIONS:
         return None
     if field.kind == "object":
         return _object(value, field, pointer, found)
@@ -197,8 +200,10 @@ def _object(value: Any, field: Field, pointer: str, found: list[Violation]) -> A
     if not isinstance(value, dict):
         return _wrong_type(value, field, pointer, found)
     for name in field.required:
-        if value.get(name) is None:
+        if name not in value:
             found.append(Violation("required", pointer, f"required key [{name}] not found"))
+        elif value[name] is None and name in field.properties:
+            _wrong_type(None, field.properties[name], f"{pointer}/{_escape(name)}", found)
     if not field.properties:
         return value
     out = {}
@@ -210,7 +215,7 @@ def _object(value: Any, field: Field, pointer: str, found: list[Violation]) -> A
                     "additionalProperties", pointer, f"extraneous key [{name}] is not permitted"
                 )
             )
-        elif child is not None or name not in field.required:
+        elif child is not None:
             out[name] = conform(child, known, f"{pointer}/{_escape(name)}", found)
     return out
 
