@@ -1,5 +1,6 @@
 """Base connections, and the source and target connections built on them."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +30,15 @@ def spec_of(body: dict[str, Any]) -> dict[str, Any]:
 class Connections:
     """Base connections. Secrets are sealed in the store and masked in answers."""
 
-    def __init__(self, store: Store, vault: Vault, egress: Egress, public_url: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        egress: Egress,
+        public_url: str,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._on_change = on_change
         self.entities = Entities(store, "connections")
         self._vault, self._egress, self._url = vault, egress, public_url.rstrip("/")
 
@@ -62,7 +71,9 @@ class Connections:
                 for key, value in params.items()
             }
             out["auth"] = {"specName": form["name"], "params": sealed}
-        return wire.written(self.entities.create(call.who, out, id), 201)
+        created = self.entities.create(call.who, out, id)
+        self._on_change()
+        return wire.written(created, 201)
 
     def item(self, document: Document) -> dict[str, Any]:
         """The connection as answered, secrets masked."""

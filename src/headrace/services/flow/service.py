@@ -26,7 +26,7 @@ class FlowService:
         on_change: Callable[[], None],
     ) -> None:  # fmt: skip
         self._store, self.runs, self._on_change = store, runs, on_change
-        self.connections = Connections(store, vault, egress, public_url)
+        self.connections = Connections(store, vault, egress, public_url, on_change)
         self.sources = Legs(store, "sourceConnections")
         self.targets = Legs(store, "targetConnections")
         self.flows = Flows(store, revisions, datasets, schema_tree, mapping_set, on_change)
