@@ -22,8 +22,8 @@ from pyiceberg.table import Table
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
+from headrace.disk import make_directories
 from headrace.errors import Terminal, Transient
-from headrace.lake.files import make_directories
 from headrace.xdm.arrow import FAILED_SCHEMA, table_schema
 from headrace.xdm.fields import Field
 

@@ -14,30 +14,13 @@ from pyiceberg.io import InputFile, OutputFile
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.typedef import EMPTY_DICT, Properties
 
+from headrace.disk import make_directories, sync_directory
+
 
 def local_path(location: str) -> Path:
     """The path of a `file:` location or a plain path."""
     parts = urlsplit(location)
     return Path(unquote(parts.path)) if parts.scheme == "file" else Path(location)
-
-
-def sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_directories(path: Path) -> None:
-    """Create a directory and its parents, each made durable in its own parent."""
-    missing = []
-    while not path.exists():
-        missing.append(path)
-        path = path.parent
-    for directory in reversed(missing):
-        directory.mkdir(exist_ok=True)
-        sync_directory(directory.parent)
 
 
 class DurableStream:

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from headrace.disk import sync_directory
 from headrace.log.frames import CHECKPOINT, Frame, announced, scan
-from headrace.log.segments import DurableMark, segments, sync_directory
+from headrace.log.segments import DurableMark, segments
 from headrace.testing.crashpoints import reach
 
 _CHUNK = 8 * 1024 * 1024

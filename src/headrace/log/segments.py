@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from headrace.disk import sync_directory
 from headrace.errors import LogCorrupt
 from headrace.log.frames import CHECKPOINT, Frame, scan
 
@@ -47,15 +48,6 @@ def segments(directory: Path) -> list[tuple[int, Path]]:
     """(first offset, path) of every segment, oldest first."""
     found = [(int(p.stem), p) for p in directory.glob("*.log") if p.stem.isdigit()]
     return sorted(found)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make creations, renames and removals in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_frames(path: Path, start: int = 0, limit: int | None = None) -> tuple[list[Frame], int]:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from headrace.disk import sync_directory
 from headrace.errors import Overloaded
 from headrace.log.frames import CHECKPOINT, HEAD, Meta, encode, scan
 from headrace.log.segments import (
@@ -26,7 +27,6 @@ from headrace.log.segments import (
     open_log,
     segment_name,
     segments,
-    sync_directory,
 )
 from headrace.testing.crashpoints import reach
 

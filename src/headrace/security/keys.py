@@ -4,6 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
+from headrace.disk import sync_directory
 from headrace.errors import ConfigurationError
 
 KEY_BYTES = 32
@@ -37,8 +38,4 @@ def write_private(path: Path, content: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

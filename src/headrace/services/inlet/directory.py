@@ -9,8 +9,6 @@ from headrace.store.documents import Scope, Store
 from headrace.store.revisions import Revisions
 from headrace.xdm.fields import Field
 
-HTTP_SPEC = "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb"
-
 
 @dataclass(frozen=True, slots=True)
 class Inlet:
@@ -60,9 +58,6 @@ class Directory:
 
     def flow(self, id: str) -> FlowEntry | None:
         return self._fresh()._flows.get(id)
-
-    def flows(self) -> dict[str, FlowEntry]:
-        return dict(self._fresh()._flows)
 
     def direct(self, inlet: Inlet, dataset_id: str) -> FlowRevision | None:
         """The revision for XDM messages that name a data set and no flow; None when there is no such data set.

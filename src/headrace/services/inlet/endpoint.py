@@ -294,7 +294,7 @@ class InletEndpoint:
         return result.total, result.refused
 
     def _lines(self, request: Request, router: Router) -> Plan:
-        return plan(split_lines(request.body), lambda line: router.route(_valid_json(line)))
+        return plan(split_lines(request.body), router.route)
 
     async def _delimited(self, request: Request, router: Router, receipt: str) -> int:
         destination = router.raw_destination() or _only_flow(router)
@@ -372,14 +372,6 @@ def _validation(query: dict[str, str]) -> str | None:
         if query.get(name, "").lower() == "true":
             return name
     return None
-
-
-def _valid_json(line: bytes) -> bytes:
-    try:
-        msgspec.json.decode(line, type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
-        raise Refused("The line is not valid JSON") from None
-    return line
 
 
 def _only_flow(router: Router) -> Any:

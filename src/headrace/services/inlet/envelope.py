@@ -102,7 +102,7 @@ class Router:
         except msgspec.ValidationError:
             raise Refused(UNKNOWN_FORMAT) from None
         except (msgspec.DecodeError, RecursionError):
-            raise Refused("The body is not valid JSON") from None
+            raise Refused("The message is not valid JSON") from None
         if outline.body:
             try:
                 body = _decode_body(outline.body)
