@@ -1,7 +1,7 @@
 """Composition: settings → adapters → services → one ASGI application. No logic of its own."""
 
 import asyncio
-import json
+import logging
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from headrace.http.contract import Answer, Call, Route
 from headrace.http.gateway import Gateway
 from headrace.log.writer import LogWriter
 from headrace.model.flow import FlowRevision
+from headrace.runtime.commits import totals
 from headrace.runtime.metrics import DataPlane, exposition
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.runs import run_items
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from headrace.lake.catalog import Lake
 
 Message = dict[str, Any]
+logger = logging.getLogger("headrace")
 PIPELINES_KEPT = 64
 """Compiled revisions kept for synchronous validation."""
 
@@ -132,23 +134,23 @@ class Application:
             for item in run_items(self.store, scope, document, self.settings.run_window, now)
         ]
 
-    def _landed(self) -> dict[str, tuple[int, int]]:
-        """Flow id → (next offset, sequence) by the newest commit that the store knows."""
-        rows = self.store.connection.execute("SELECT flow_id, body FROM commits ORDER BY committed")
-        found: dict[str, tuple[int, int]] = {}
-        for flow_id, text in rows:
-            body = json.loads(text)
-            found[flow_id] = (body["next"], body["sequence"])
-        return found
-
     # -- the data plane -------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
         settings = self.settings
+        known = totals(self.store)
+        self.supervisor.know(known)
+        landed = {id: (flow["position"], flow["sequence"]) for id, flow in known.items()}
         self.log = LogWriter(
             settings.data_dir / "log", segment_bytes=settings.log_segment_bytes,
-            keep_free=settings.log_keep_free, max_bytes=settings.log_max_bytes, landed=self._landed(),
+            keep_free=settings.log_keep_free, max_bytes=settings.log_max_bytes, landed=landed,
         )  # fmt: skip
+        if self.log.cut_bytes:
+            logger.warning("cut a torn tail of %s bytes from the log", self.log.cut_bytes)
+        if self.log.skipped:
+            logger.warning(
+                "the log is %s records behind the lake: going on after it", self.log.skipped
+            )
         pipelines: dict[tuple[str, int], Pipeline] = {}
 
         def check(revision: FlowRevision, record: bytes, envelope: bool) -> list[Violation]:

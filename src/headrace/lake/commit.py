@@ -72,6 +72,7 @@ class CommitBatch:
     failed_count: int
     warnings: int
     batch_id: str
+    failed_batch_id: str = ""
 
 
 @dataclass(slots=True)
@@ -124,6 +125,8 @@ class Committer:
             warnings=before.warnings + batch.warnings,
             commit_id=commit_id,
             rows_commit=before.rows_commit if batch.good is None else commit_id,
+            batch_id=batch.batch_id,
+            failed_batch_id=batch.failed_batch_id,
         )
         result = CommitResult(watermark.commit_id, watermark)
         if batch.failed is not None:

@@ -17,7 +17,8 @@ PREFIX = "headrace.watermark."
 class Watermark:
     """`offsets`: partition → next offset. `sequence`: records of the flow up to there; `landed`, `failed` and
     `warnings` count them by what became of them. `commit_id` is new for every commit; `rows_commit` is that of the
-    newest commit that brought rows, whose snapshot carries this watermark's key."""
+    newest commit that brought rows, whose snapshot carries this watermark's key. `batch_id` and `failed_batch_id`
+    name the batches that the commit's rows carry."""
 
     offsets: Mapping[str, int] = field(default_factory=dict)
     sequence: int = 0
@@ -26,6 +27,8 @@ class Watermark:
     warnings: int = 0
     commit_id: str = ""
     rows_commit: str = ""
+    batch_id: str = ""
+    failed_batch_id: str = ""
 
     def to_text(self) -> str:
         values = {name: getattr(self, name) for name in self.__slots__}

@@ -48,7 +48,17 @@ class Supervisor:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._unbalanced_since: dict[str, float] = {}
-        self._waiting_since: dict[str, float] = {}
+        self._waiting_since: dict[str, tuple[float, int]] = {}
+
+    def know(self, totals: Mapping[str, Mapping[str, int]]) -> None:
+        """What had landed before this start; the worker corrects it for each flow that it opens."""
+        self.flows = {
+            flow_id: Progress(
+                position=values["position"], landed=values["landed"], failed=values["failed"],
+                sequence=values["sequence"], warnings=values["warnings"],
+            )
+            for flow_id, values in totals.items()
+        }  # fmt: skip
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._keep())
@@ -116,13 +126,13 @@ class Supervisor:
         for flow_id, reason in self.trouble.items():
             found.append({"reason": "lake", "detail": f"flow {flow_id}: {reason}"})
         for flow_id, count in accepted.items():
-            known = self.flows.get(flow_id, Progress())
-            if count <= known.landed + known.failed:
+            done = self.flows.get(flow_id, Progress()).sequence
+            since, before = self._waiting_since.get(flow_id, (now, done))
+            if count <= done:
                 self._waiting_since.pop(flow_id, None)
-            elif (
-                now - self._waiting_since.setdefault(flow_id, now) > patience
-                and known.position == 0
-            ):
+                continue
+            self._waiting_since[flow_id] = (since, before) if done == before else (now, done)
+            if done == before and now - since > patience:
                 found.append({"reason": "lake", "detail": f"flow {flow_id}: nothing lands"})
         return found
 

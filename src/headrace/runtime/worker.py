@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +22,13 @@ from typing import Any
 
 from headrace.errors import HeadraceError, Terminal, Transient, WatermarkConflict
 from headrace.lake.catalog import Lake
-from headrace.lake.commit import CommitBatch, CommitResult, Committer, Stale
+from headrace.lake.commit import CommitBatch, Committer, Stale
 from headrace.lake.watermark import Watermark
 from headrace.log.frames import Frame
 from headrace.log.reader import LogReader
 from headrace.model.flow import FlowRevision
 from headrace.model.ids import ulid
+from headrace.runtime import commits
 from headrace.runtime.pipeline import Batch, Pipeline
 from headrace.store.documents import Store
 from headrace.store.revisions import Revisions
@@ -73,13 +75,17 @@ class Worker:
     def __post_init__(self) -> None:
         self._revisions = Revisions(self.store)
         self._freed = time.monotonic()
+        self._held: deque[Frame] = deque()
 
     def step(self) -> bool:
         """One round: read, run, land what is due. True when there was something to read."""
         waiting = sum(flow.batch.records for flow in self.flows.values() if flow.batch)
-        frames = [] if waiting >= MOST_ROWS_WAITING else self.reader.read()
-        for frame in frames:
-            self._take(frame)
+        if not self._held and waiting < MOST_ROWS_WAITING:
+            self._held.extend(self.reader.read())
+        taken = 0
+        while self._held and self._take(self._held[0]):
+            self._held.popleft()
+            taken += 1
         now = time.monotonic()
         for flow in self.flows.values():
             if flow.batch is not None and self._due(flow, now):
@@ -87,36 +93,38 @@ class Worker:
         if now - self._freed > FREE_EVERY:
             self._freed = now
             self.reader.free({id: flow.position for id, flow in self.flows.items()})
-        return bool(frames)
+        return taken > 0
 
     def _due(self, flow: FlowState, now: float) -> bool:
         if flow.stopped or now < flow.retry_at or flow.batch is None:
             return False
         return flow.batch.records >= self.commit_rows or now - flow.opened >= self.interval
 
-    def _take(self, frame: Frame) -> None:
+    def _take(self, frame: Frame) -> bool:
+        """Run a frame; False when it has to wait because its flow's batch cannot land just now."""
         meta = frame.meta
         flow = self.flows.get(meta.flow_id) or self._open(meta.flow_id, meta.revision)
         if flow.stopped or frame.end <= flow.position:
-            return
+            return True
         batch = flow.batch
         if batch is not None and (
             batch.pipeline.revision.revision != meta.revision
             or batch.envelope != meta.envelope
             or batch.records >= self.commit_rows
         ):
-            self.land(flow)  # a revision meets the log at a position, never inside a batch
-            while flow.batch is not None and not flow.stopped:
-                time.sleep(max(0.05, flow.retry_at - time.monotonic()))
-                self.land(flow)
+            if time.monotonic() >= flow.retry_at:
+                self.land(flow)  # a revision meets the log at a position, never inside a batch
             if flow.stopped:
-                return
+                return True
+            if flow.batch is not None:
+                return False
             batch = None
         if batch is None:
             flow.pipeline = self._pipeline(meta.flow_id, meta.revision)
             batch = flow.batch = flow.pipeline.batch(meta.envelope, PARTITION)
             flow.opened = time.monotonic()
         batch.add(frame)
+        return True
 
     def _pipeline(self, flow_id: str, revision: int) -> Pipeline:
         key = (flow_id, revision)
@@ -134,28 +142,23 @@ class Worker:
         pinned: FlowRevision = pipeline.revision
         committer = Committer(self.lake, pinned.sandbox, pinned.dataset_id, flow_id)
         stopped, watermark = None, Watermark()
-        before = self._landed_before(flow_id, pinned.dataset_id)
+        fresh = not commits.dataset_has_rows(self.store, pinned.dataset_id)
+        landed = commits.totals(self.store).get(flow_id, {}).get("position", 0)
         try:
-            self.lake.ensure(pinned.sandbox, pinned.dataset_id, pipeline.tree, create=not before[1])
+            self.lake.ensure(pinned.sandbox, pinned.dataset_id, pipeline.tree, create=fresh)
             watermark = committer.position()
-            if before[0] and not watermark.offsets:
+            if landed and not watermark.offsets:
                 raise WatermarkConflict(
-                    f"the table has no watermark, yet records up to {before[0]} have landed in it"
+                    f"the table has no watermark, yet records up to {landed} have landed in it"
                 )
+            position = watermark.offsets.get(PARTITION, 0)
+            commits.recover(self.store, flow_id, pinned.dataset_id, watermark, position)
         except Terminal as error:
             stopped = str(error)
         flow = FlowState(flow_id, committer, watermark, pipeline, stopped=stopped)
         self.flows[flow_id] = flow
         self._tell(flow)
         return flow
-
-    def _landed_before(self, flow_id: str, dataset_id: str) -> tuple[int, bool]:
-        """(next offset by the flow's newest commit on record, whether the data set ever got a commit)."""
-        rows = self.store.connection.execute(
-            "SELECT flow_id, max(json_extract(body, '$.next')) FROM commits WHERE dataset_id=? GROUP BY flow_id",
-            (dataset_id,),
-        ).fetchall()
-        return dict(rows).get(flow_id, 0), bool(rows)
 
     def land(self, flow: FlowState) -> None:
         """Commit the flow's batch. A transient failure leaves it for a later try; a terminal one stops the flow."""
@@ -166,9 +169,8 @@ class Worker:
         batch_id, failed_batch_id = ulid(), ulid()
         revision = batch.pipeline.revision
         try:
-            if (
-                flow.prepared != revision.revision
-            ):  # the table follows the schema before its rows do
+            # the table follows the schema before its rows do
+            if flow.prepared != revision.revision:
                 self.lake.ensure(
                     revision.sandbox, revision.dataset_id, batch.pipeline.tree, create=False
                 )
@@ -179,7 +181,7 @@ class Worker:
                     good=good, failed=failed,
                     start={PARTITION: flow.position}, next={PARTITION: batch.next},
                     sequence=batch.sequence, landed=len(batch.offsets), failed_count=len(batch.failures),
-                    warnings=batch.warnings.total(), batch_id=batch_id,
+                    warnings=batch.warnings.total(), batch_id=batch_id, failed_batch_id=failed_batch_id,
                 )
             )  # fmt: skip
         except Stale as stale:
@@ -198,7 +200,7 @@ class Worker:
             reach("worker-after-commit")
             flow.watermark = result.watermark
             flow.batch, flow.failures, flow.retry_at = None, 0, 0.0
-            self._record(flow, batch, (batch_id, failed_batch_id), result, started)
+            commits.record(self.store, batch, result, started)
         self._tell(flow)
 
     def _replan(self, flow: FlowState, old: Batch) -> None:
@@ -217,57 +219,6 @@ class Worker:
         flow.failures += 1
         flow.retry_at = time.monotonic() + min(30.0, 0.2 * 2**flow.failures)
         self.report({"event": "retry", "flow": flow.flow_id, "reason": reason})
-
-    def _record(
-        self,
-        flow: FlowState,
-        batch: Batch,
-        ids: tuple[str, str],
-        result: CommitResult,
-        started: float,
-    ) -> None:
-        """The commit's rows for runs and batches, one for each table; writing them twice changes nothing."""
-        errors: dict[tuple[str, str], int] = {}
-        for failure in batch.failures:
-            key = (failure.code, failure.message[:200])
-            if key in errors or len(errors) < 100:
-                errors[key] = errors.get(key, 0) + 1
-        place = {
-            "started": int(started * 1000), "received": batch.first_received,
-            "start": batch.start, "next": batch.next, "sequence": batch.sequence, "revision": batch.pipeline.revision.revision,
-        }  # fmt: skip
-        good = place | {
-            "records": len(batch.offsets), "failed": 0, "warnings": batch.warnings.total(),
-            "bytes": result.bytes, "files": result.files, "input_bytes": batch.input_bytes,
-            "snapshot": result.good_snapshot, "errors": [],
-            "warningInfo": [
-                {"code": "MAPPER-3700-400", "message": f"{where}: {text}", "count": n}
-                for (where, text), n in batch.warnings.items()
-            ],
-        }  # fmt: skip
-        bad = place | {
-            "records": 0, "failed": len(batch.failures), "warnings": 0, "bytes": 0,
-            "files": result.failed_files, "input_bytes": 0, "snapshot": result.failed_snapshot,
-            "errors": [
-                {"code": code, "description": text, "recordCount": n} for (code, text), n in errors.items()
-            ],
-        }  # fmt: skip
-        dataset = batch.pipeline.revision.dataset_id
-        now = int(time.time() * 1000)
-        with self.store.transaction() as db:
-            for kind, batch_id, body in (("good", ids[0], good), ("failed", ids[1], bad)):
-                if kind == "good" or batch.failures:
-                    text = json.dumps(body, separators=(",", ":"))
-                    row = (
-                        f"{result.commit_id}-{kind}",
-                        batch_id,
-                        flow.flow_id,
-                        dataset,
-                        kind,
-                        now,
-                        text,
-                    )
-                    db.execute("INSERT OR REPLACE INTO commits VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def _tell(self, flow: FlowState) -> None:
         mark = flow.watermark

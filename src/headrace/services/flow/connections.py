@@ -64,7 +64,7 @@ class Connections:
             if spec["id"] == specs.HTTP:
                 inlet = hex_id(64)
                 params = {"sourceId": name, "name": name, "authenticationRequired": False, **params}
-                params |= {"inletId": inlet, "inletUrl": f"{self._url}/collection/{inlet}"}
+                params["inletId"] = inlet
             secret = specs.secret_names(form)
             sealed = {
                 key: {SEALED: self._vault.seal(value, id)} if key in secret else value
@@ -83,6 +83,8 @@ class Connections:
                 key: MASK if isinstance(value, dict) and SEALED in value else value
                 for key, value in out["auth"]["params"].items()
             }
+            if "inletId" in params:  # computed anew: the server may have moved since
+                params["inletUrl"] = f"{self._url}/collection/{params['inletId']}"
             out["auth"] = {**out["auth"], "params": params}
         return out
 

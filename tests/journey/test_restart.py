@@ -1,0 +1,102 @@
+"""After a restart everything that landed is still explained: in metrics, in health, in runs."""
+
+import time
+from pathlib import Path
+
+import httpx
+
+from headrace.testing.server import Journey, PlatformClient, ServerProcess
+
+RULES = [
+    {"sourceType": "ATTRIBUTE", "source": "id", "destination": "_id"},
+    {"sourceType": "EXPRESSION", "source": "now()", "destination": "timestamp"},
+]
+
+
+def send(journey: Journey, *ids: str) -> None:
+    answer = httpx.post(
+        journey.batch_url,
+        json={"messages": [{"id": id} for id in ids]},
+        headers={"x-adobe-flow-id": journey.flow_id},
+    )
+    assert answer.status_code == 207
+
+
+def metrics(server: ServerProcess, journey: Journey) -> dict[str, float]:
+    text = httpx.get(f"{server.credentials()['base_url']}/metrics").text
+    mine = [line for line in text.splitlines() if journey.flow_id in line]
+    return {
+        line.split("{")[0].removeprefix("headrace_flow_"): float(line.rsplit(" ", 1)[1])
+        for line in mine
+    }
+
+
+def wait_until_landed(server: ServerProcess, journey: Journey, count: int) -> None:
+    deadline = time.monotonic() + 30
+    query = f'SELECT count(*) AS n FROM "{journey.dataset_id}"'
+    while server.sql(query)[0]["n"] < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def ingested(client: PlatformClient, journey: Journey) -> int:
+    path = f"/data/foundation/flowservice/runs?property=flowId=={journey.flow_id}"
+    runs = client.call("GET", path)["items"]
+    return sum(run["metrics"]["recordSummary"]["outputRecordCount"] for run in runs)
+
+
+def test_a_flow_whose_log_was_freed_is_still_balanced_after_a_restart(tmp_path: Path) -> None:
+    settings = {"HEADRACE_COMMIT_INTERVAL": "0.1", "HEADRACE_LOG_SEGMENT_BYTES": "1"}
+    server = ServerProcess(tmp_path / "data", **settings).start()
+    try:
+        client = PlatformClient(server.credentials())
+        quiet, busy = client.create_flow({}, RULES), client.create_flow({}, RULES)
+        send(quiet, "a", "b")
+        wait_until_landed(server, quiet, 2)
+        first = min((tmp_path / "data" / "log").glob("*.log"))
+        deadline = time.monotonic() + 30
+        while first.exists() and time.monotonic() < deadline:
+            send(busy, "x")
+            time.sleep(0.3)
+        assert not first.exists()
+        server.stop()
+        server.start()
+        found = metrics(server, quiet)
+        assert (found["accepted"], found["landed"], found["pending"]) == (2, 2, 0)
+        assert found["unexplained"] == 0
+    finally:
+        server.stop()
+
+
+def test_runs_count_what_landed_before_a_worker_could_write_it_down(tmp_path: Path) -> None:
+    crashing = ServerProcess(
+        tmp_path / "data", HEADRACE_COMMIT_INTERVAL="0.1", HEADRACE_CRASH_AT="worker-after-commit:1"
+    ).start()
+    client = PlatformClient(crashing.credentials())
+    journey = client.create_flow({}, RULES)
+    send(journey, "a", "b", "c")
+    wait_until_landed(crashing, journey, 3)
+    crashing.kill()
+    server = ServerProcess(tmp_path / "data", HEADRACE_COMMIT_INTERVAL="0.1").start()
+    try:
+        client = PlatformClient(server.credentials())
+        base = "/data/foundation/flowservice/connections"
+        item = client.call("GET", f"{base}/{journey.connection_id}")["items"][0]
+        moved = item["auth"]["params"]["inletUrl"]
+        assert moved.startswith(server.credentials()["base_url"])
+        journey.inlet_url = moved
+        deadline = time.monotonic() + 15
+        while (count := ingested(client, journey)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert count == 3
+        batches = client.call(
+            "GET", f"/data/foundation/catalog/batches?dataSet={journey.dataset_id}"
+        )
+        rows = server.sql(
+            f'SELECT DISTINCT _acp_system_metadata.acp_sourceBatchId AS b FROM "{journey.dataset_id}"'
+        )
+        assert list(batches) == [row["b"] for row in rows]
+        send(journey, "d")
+        wait_until_landed(server, journey, 4)
+    finally:
+        server.stop()
