@@ -3,14 +3,19 @@
 import json
 from pathlib import Path
 
+import httpx
+import pytest
+
+from headrace.errors import ApiError
 from headrace.http.application import build
+from headrace.http.contract import Caller
 from headrace.http.gateway import Gateway
 from headrace.security.egress import Egress
 from headrace.security.tokens import Tokens
 from headrace.security.vault import Vault
 from headrace.services.flow import FlowService, routes
 from headrace.store.bootstrap import bootstrap
-from headrace.store.documents import Store
+from headrace.store.documents import Scope, Store
 from headrace.store.revisions import Revisions
 from headrace.testing.calls import InProcess
 from headrace.xdm.fields import Field
@@ -18,27 +23,140 @@ from headrace.xdm.fields import Field
 BASE = "/data/foundation/flowservice"
 
 
-def test_the_tutorial_creates_a_flow_that_cannot_lose_its_connection(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store.db")
-    installation = bootstrap(store, tmp_path, "http://localhost")
-    tokens, revisions = Tokens(b"k" * 32), Revisions(store)
-    service = FlowService(
-        store, revisions, Vault.at(tmp_path / "vault.key", store), Egress(), "http://localhost",
-        datasets=lambda scope, id: {"schemaRef": {"id": "s"}},
-        schema_tree=lambda scope, id: ("s", "1.0", Field("object")),
-        mapping_set=lambda scope, id, version: None, runs=lambda scope: [], on_change=lambda: None,
-    )  # fmt: skip
-    web = InProcess(build(routes(service), Gateway(store, tokens, "off", installation), title="t"))
-    client = json.loads((tmp_path / "credentials.json").read_text())
-    web.headers.update({"x-api-key": client["client_id"], "x-gw-ims-org-id": client["org_id"]})
-    http = {"id": "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb", "version": "1.0"}
-    auth = {"specName": "Streaming Connection", "params": {"dataType": "xdm"}}
+HTTP = {"id": "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb", "version": "1.0"}
+LAKE = {"id": "c604ff05-7f1a-43c0-8e18-33bf874cb11c", "version": "1.0"}
+KAFKA = "Apache Kafka"
 
-    def post(path: str, body: dict[str, object]) -> str:
-        answer = web.post(BASE + path, json=body)
+
+class Site:
+    def __init__(self, directory: Path) -> None:
+        self.store = Store(directory / "store.db")
+        installation = bootstrap(self.store, directory, "http://localhost")
+        tokens, self.revisions = Tokens(b"k" * 32), Revisions(self.store)
+        self.service = FlowService(
+            self.store, self.revisions, Vault.at(directory / "vault.key", self.store), Egress(),
+            "http://localhost", datasets=lambda scope, id: {"schemaRef": {"id": "s"}},
+            schema_tree=lambda scope, id: ("s", "1.0", Field("object")),
+            mapping_set=lambda scope, id, version: None, runs=lambda scope: [],
+            on_change=lambda: None,
+        )  # fmt: skip
+        gateway = Gateway(self.store, tokens, "off", installation)
+        self.client = json.loads((directory / "credentials.json").read_text())
+        headers = {"x-api-key": self.client["client_id"], "x-gw-ims-org-id": self.client["org_id"]}
+        self.web = InProcess(build(routes(self.service), gateway, title="t"), headers)
+
+    def post(self, path: str, body: dict[str, object]) -> str:
+        answer = self.web.post(BASE + path, json=body)
         assert answer.status_code == 201, answer.text
         assert set(answer.json()) == {"id", "etag"}
         return str(answer.json()["id"])
+
+    def publish(self, kind: str, id: str) -> httpx.Response:
+        return self.web.post(f"{BASE}/{kind}/{id}/action?op=publish")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def code(answer: httpx.Response) -> str:
+    return str(answer.json()["type"].rsplit("/", 1)[1])
+
+
+def test_drafts_are_published_from_the_base_upwards(site: Site) -> None:
+    auth = {"specName": "Streaming Connection", "params": {"dataType": "xdm"}}
+    base = site.post("/connections?mode=draft", {"name": "b", "connectionSpec": HTTP, "auth": auth})
+    leg = {"name": "s", "baseConnectionId": base, "connectionSpec": HTTP}
+    assert code(site.web.post(f"{BASE}/sourceConnections", json=leg)) == "FLOW-1444-400"
+    source = site.post("/sourceConnections?mode=draft", leg)
+    lake = {"name": "t", "connectionSpec": LAKE, "params": {"dataSetId": "d"}}
+    target = site.post("/targetConnections?mode=draft", lake)
+    flow = site.post(
+        "/flows?mode=draft",
+        {
+            "name": "f",
+            "flowSpec": {"id": "d8a6f005-7eaf-4153-983e-e8574508b877", "version": "1.0"},
+            "sourceConnectionIds": [source],
+            "targetConnectionIds": [target],
+        },
+    )
+    assert code(site.publish("sourceConnections", source)) == "FLOW-1444-400"
+    assert code(site.publish("flows", flow)) == "FLOW-1444-400"
+    for kind, id in (
+        ("connections", base), ("sourceConnections", source), ("targetConnections", target),
+        ("flows", flow),
+    ):  # fmt: skip
+        answer = site.publish(kind, id)
+        assert answer.status_code == 200, answer.text
+        assert set(answer.json()) == {"id", "etag"}
+        item = site.web.get(f"{BASE}/{kind}/{id}").json()["items"][0]
+        assert (item["state"], item["etag"]) == ("enabled", answer.json()["etag"])
+        assert code(site.publish(kind, id)) == "FLOW-1422-400"
+    assert site.revisions.latest(flow) is not None
+
+
+def test_a_draft_that_names_a_private_host_cannot_be_published(site: Site) -> None:
+    specs = site.web.get(f"{BASE}/connectionSpecs").json()["items"]
+    (kafka,) = [spec for spec in specs if spec["name"] == KAFKA]
+    form = next(
+        form for form in kafka["authSpec"] if "bootstrapServers" in form["spec"]["required"]
+    )
+    body = {
+        "name": "k",
+        "connectionSpec": {"id": kafka["id"], "version": "1.0"},
+        "auth": {"specName": form["name"], "params": {"bootstrapServers": "127.0.0.1:9092"}},
+    }
+    assert code(site.web.post(f"{BASE}/connections", json=body)) == "FLOW-1100-400"
+    draft = site.post("/connections?mode=draft", body)
+    assert code(site.publish("connections", draft)) == "FLOW-1100-400"
+    assert site.web.get(f"{BASE}/connections/{draft}").json()["items"][0]["state"] == "draft"
+
+
+def test_a_stale_etag_is_refused_and_so_is_a_write_that_lost_a_race(site: Site) -> None:
+    auth = {"specName": "Streaming Connection", "params": {"dataType": "xdm"}}
+    id = site.post("/connections?mode=draft", {"name": "b", "connectionSpec": HTTP, "auth": auth})
+    stale = site.web.post(
+        f"{BASE}/connections/{id}/action?op=publish", headers={"if-match": '"another"'}
+    )
+    assert (stale.status_code, code(stale)) == (412, "FLOW-1404-412")
+    entities = site.service.connections.entities
+    scope = Scope(site.client["org_id"], "prod")
+    read = entities.get(scope, id)
+    assert site.publish("connections", id).status_code == 200
+    caller = Caller(scope.org, "t", "c", "u", frozenset(), scope.sandbox, "i", "production")
+    with pytest.raises(ApiError) as lost:
+        entities.save(caller, read, read.body)
+    assert (lost.value.status, lost.value.code) == (412, "FLOW-1404-412")
+
+
+def test_a_schema_change_gives_its_flows_a_new_revision_and_a_new_etag(site: Site) -> None:
+    auth = {"specName": "Streaming Connection", "params": {"dataType": "xdm"}}
+    base = site.post("/connections", {"name": "b", "connectionSpec": HTTP, "auth": auth})
+    leg = {"name": "s", "baseConnectionId": base, "connectionSpec": HTTP}
+    lake = {"name": "t", "connectionSpec": LAKE, "params": {"dataSetId": "d"}}
+    flow = site.post(
+        "/flows",
+        {
+            "name": "f",
+            "flowSpec": {"id": "d8a6f005-7eaf-4153-983e-e8574508b877", "version": "1.0"},
+            "sourceConnectionIds": [site.post("/sourceConnections", leg)],
+            "targetConnectionIds": [site.post("/targetConnections", lake)],
+        },
+    )
+    before = site.web.get(f"{BASE}/flows/{flow}").json()["items"][0]["etag"]
+    site.service.refresh_schema(Scope(site.client["org_id"], "prod"), "s")
+    latest = site.revisions.latest(flow)
+    assert latest is not None
+    assert latest.revision == 2
+    assert site.web.get(f"{BASE}/flows/{flow}").json()["items"][0]["etag"] != before
+
+
+def test_the_tutorial_creates_a_flow_that_cannot_lose_its_connection(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    web, post, revisions = site.web, site.post, site.revisions
+    http = HTTP
+    auth = {"specName": "Streaming Connection", "params": {"dataType": "xdm"}}
 
     base = post("/connections", {"name": "b", "connectionSpec": http, "auth": auth})
     source = post(

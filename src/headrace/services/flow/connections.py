@@ -75,6 +75,15 @@ class Connections:
         self._on_change()
         return wire.written(created, 201)
 
+    def publish(self, call: Call) -> Answer:
+        made = self.entities.publish(call, self._publishable)
+        self._on_change()
+        return wire.written(made)
+
+    def _publishable(self, document: Document) -> None:
+        """A draft names hosts unchecked; they are checked before it can be used."""
+        self._reachable(document.body.get("auth", {}).get("params", {}))
+
     def item(self, document: Document) -> dict[str, Any]:
         """The connection as answered, secrets masked."""
         out = audited(document)
@@ -144,6 +153,8 @@ class Legs:
             found = self._bases.get(scope_of(call.who), str(base))
             if found.body["connectionSpec"]["id"] != spec["id"]:
                 raise invalid(1100, "connectionSpec.id differs from the base connection's.")
+            if not is_draft:
+                self._check_base(found)
             out["baseConnectionId"] = base
         if self._source and "sourceSpec" in spec:
             check(spec["sourceSpec"]["spec"], body.get("params") or {}, "params")
@@ -152,3 +163,16 @@ class Legs:
             if not (isinstance(params, dict) and isinstance(params.get("dataSetId"), str)):
                 raise connector(1325, "params.dataSetId is required.")
         return wire.written(self.entities.create(call.who, out), 201)
+
+    def publish(self, call: Call) -> Answer:
+        def ready(document: Document) -> None:
+            base = document.body.get("baseConnectionId")
+            if base:
+                self._check_base(self._bases.get(scope_of(call.who), base))
+
+        return wire.written(self.entities.publish(call, ready))
+
+    @staticmethod
+    def _check_base(base: Document) -> None:
+        if base.body["state"] == "draft":
+            raise invalid(1444, f"The base connection {base.id} is a draft; publish it first.")

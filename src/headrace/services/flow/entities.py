@@ -13,7 +13,7 @@ from headrace.http.contract import Call, Caller
 from headrace.http.etags import matches
 from headrace.model.ids import etag_text, uuid_text
 from headrace.services.flow.faults import invalid, missing
-from headrace.store.documents import Document, Scope, Store
+from headrace.store.documents import Conflict, Document, Scope, Store
 
 OPERATIONS = frozenset({"add", "replace", "remove"})
 
@@ -50,6 +50,12 @@ def draft(call: Call) -> bool:
     return mode is not None
 
 
+def stamped(body: dict[str, Any]) -> dict[str, Any]:
+    """A body under a new etag, which is also its version."""
+    etag = etag_text(int(time.time()))
+    return {**body, "version": etag, "etag": etag}
+
+
 class Entities:
     """One kind of resource in the store."""
 
@@ -60,20 +66,19 @@ class Entities:
     def create(self, caller: Caller, body: dict[str, Any], id: str | None = None) -> dict[str, Any]:
         """Store a new resource with its audit fields and its first etag."""
         id = id or uuid_text()
-        etag = etag_text(int(time.time()))
-        whole = {
-            "id": id,
-            "createdBy": caller.user_id,
-            "updatedBy": caller.user_id,
-            "createdClient": caller.client_id,
-            "updatedClient": caller.client_id,
-            "sandboxId": caller.sandbox_id,
-            "sandboxName": caller.sandbox,
-            "imsOrgId": caller.org_id,
-            **body,
-            "version": etag,
-            "etag": etag,
-        }
+        whole = stamped(
+            {
+                "id": id,
+                "createdBy": caller.user_id,
+                "updatedBy": caller.user_id,
+                "createdClient": caller.client_id,
+                "updatedClient": caller.client_id,
+                "sandboxId": caller.sandbox_id,
+                "sandboxName": caller.sandbox,
+                "imsOrgId": caller.org_id,
+                **body,
+            }
+        )
         self.store.create(scope_of(caller), self.kind, id, whole)
         return whole
 
@@ -87,17 +92,38 @@ class Entities:
         return self.store.list(scope, self.kind)
 
     def save(self, caller: Caller, document: Document, body: dict[str, Any]) -> dict[str, Any]:
-        """Overwrite under a new etag."""
-        etag = etag_text(int(time.time()))
-        whole = {
-            **body,
-            "version": etag,
-            "etag": etag,
-            "updatedBy": caller.user_id,
-            "updatedClient": caller.client_id,
-        }
-        self.store.replace(scope_of(caller), self.kind, document.id, whole, document.version)
+        """Overwrite under a new etag; 412 when somebody else was faster."""
+        who = {"updatedBy": caller.user_id, "updatedClient": caller.client_id}
+        whole = stamped({**body, **who})
+        try:
+            self.store.replace(scope_of(caller), self.kind, document.id, whole, document.version)
+        except Conflict:
+            raise self._stale(document, document.body["etag"], "a newer one") from None
         return whole
+
+    def publish(self, call: Call, ready: Callable[[Document], None]) -> dict[str, Any]:
+        """Turn a draft into the real thing; `ready` refuses what is not fit for it."""
+        op = (call.value("op") or "").lower()
+        if op != "publish":
+            raise invalid(1434, f"op '{op}' is unknown; known is publish.")
+        with self.store.transaction():
+            document = self.get(scope_of(call.who), call.params["id"])
+            self.guard(call, document, required=False)
+            state = document.body["state"]
+            if state != "draft":
+                raise invalid(1422, f"publish is not possible in state {state}.")
+            ready(document)
+            return self.save(call.who, document, {**document.body, "state": "enabled"})
+
+    def _stale(self, document: Document, given: str, current: str) -> ApiError:
+        return ApiError(
+            412,
+            "FLOW-1404-412",
+            "Version not matching",
+            f"Supplied version=[{given}] does not match the current version on entity=[{current}]",
+            id=document.id,
+            type=self.kind,
+        )
 
     def guard(self, call: Call, document: Document, *, required: bool) -> None:
         """Check If-Match (a header, or a query parameter as some clients send it)."""
@@ -117,14 +143,7 @@ class Entities:
             return
         current = document.body["etag"]
         if not matches(given, current):
-            raise ApiError(
-                412,
-                "FLOW-1404-412",
-                "Version not matching",
-                f"Supplied version=[{given}] does not match the current version on entity=[{current}]",
-                id=document.id,
-                type=self.kind,
-            )
+            raise self._stale(document, given, current)
 
     def patched(
         self,

@@ -7,7 +7,7 @@ from headrace.errors import ApiError
 from headrace.http.contract import Answer, Call
 from headrace.model.flow import FlowRevision, Rule
 from headrace.services.flow import flow_specs, specs, wire
-from headrace.services.flow.entities import Entities, audited, draft, scope_of
+from headrace.services.flow.entities import Entities, audited, draft, scope_of, stamped
 from headrace.services.flow.faults import connector, invalid
 from headrace.store.documents import Document, Scope, Store
 from headrace.store.revisions import Revisions
@@ -126,7 +126,7 @@ class Flows:
             if latest is not None and latest.schema_id == schema_id:
                 body = {**document.body, "revision": latest.revision + 1}
                 self._revisions.add(self._plan(scope, body))
-                self._store.replace(scope, "flows", document.id, body, document.version)
+                self._store.replace(scope, "flows", document.id, stamped(body), document.version)
         self._on_change()
 
     def _inherit(self, scope: Scope, out: dict[str, Any], spec_id: str, is_draft: bool) -> None:

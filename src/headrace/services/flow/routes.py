@@ -62,6 +62,13 @@ def routes(service: FlowService) -> list[Route]:
     add("GET", "/connections/{id}/test", service.connections.test, "Test a connection")
     add("POST", "/sourceConnections", service.sources.create, "Create a source connection")
     add("POST", "/targetConnections", service.targets.create, "Create a target connection")
+    publishable = {
+        "connections": service.connections.publish,
+        "sourceConnections": service.sources.publish,
+        "targetConnections": service.targets.publish,
+    }
+    for kind, publish in publishable.items():
+        add("POST", f"/{kind}/{{id}}/action", publish, f"Publish one of {kind}")
     for kind in ("connections", "sourceConnections", "targetConnections"):
         add("DELETE", f"/{kind}/{{id}}", service.deletion(kind), f"Delete one of {kind}")
     add("POST", "/flows", service.flows.create, "Create a dataflow")
