@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.mapping.paths import MISSING, step_into
 from headrace.mapping.syntax import Path
 
 ABSENT = msgspec.Raw()
@@ -25,6 +26,8 @@ class SourceReader:
         heads = {self._head(path) for path in self._paths}
         heads |= {(path.flat,) for path in self._paths if self._has_flat(path)}
         self._leaves = {h for h in heads if not any(h[:n] in heads for n in range(1, len(h)))}
+        # where a key of the root may stand in for a path, "missing" and "null" are two things
+        self._told_apart = {self._leaf(self._head(p)) for p in self._paths if self._has_flat(p)}
         self._fields: dict[tuple[str, ...], str] = {}
         self.variables = {path: f"s{n}" for n, path in enumerate(self._paths)}
         self.record_type = self._struct(())
@@ -37,6 +40,10 @@ class SourceReader:
                 break
             head.append(step)
         return tuple(head)
+
+    def _leaf(self, head: tuple[str, ...]) -> tuple[str, ...]:
+        """The decoded field in which a path's first steps end."""
+        return next(head[:n] for n in range(1, len(head) + 1) if head[:n] in self._leaves)
 
     @staticmethod
     def _has_flat(path: Path) -> bool:
@@ -58,7 +65,8 @@ class SourceReader:
             attribute = f"f{number}"
             self._fields[at] = attribute
             kind: Any = Any if at in self._leaves else (self._struct(at) | None)
-            fields.append((attribute, kind, msgspec.field(default=None, name=name)))
+            default = MISSING if at in self._told_apart else None
+            fields.append((attribute, kind, msgspec.field(default=default, name=name)))
         if not prefix:
             fields.append((HEADER, msgspec.Raw, msgspec.field(default=ABSENT, name="header")))
             fields.append((BODY, msgspec.Raw, msgspec.field(default=ABSENT, name="body")))
@@ -79,41 +87,35 @@ class SourceReader:
                     lines.append(f"{nodes[at]} = {parent}.{self._fields[at]}{guard}")
         for number, path in enumerate(self._paths):
             variable = self.variables[path]
-            lines.append(f"{variable} = {self._read(path, self._head(path), nodes, number)}")
+            lines.append(f"{variable} = {self._read(path, nodes, number)}")
+            leaf = self._leaf(self._head(path))
             if self._has_flat(path):
-                flat = f"r.{self._fields[(path.flat,)]}"
-                lines.append(f"if {variable} is None: {variable} = {flat}")
+                lines.append(
+                    f"if {variable} is MISSING: {variable} = r.{self._fields[(path.flat,)]}"
+                )
+            elif leaf in self._told_apart or len(leaf) < len(path.steps):
+                lines.append(f"if {variable} is MISSING: {variable} = None")
         return lines
 
-    def _read(
-        self, path: Path, head: tuple[str, ...], nodes: dict[tuple[str, ...], str], number: int
-    ) -> str:
-        depth = next(n for n in range(1, len(head) + 1) if head[:n] in self._leaves)
-        parent = nodes[head[: depth - 1]]
-        value = f"{parent}.{self._fields[head[:depth]]}"
+    def _read(self, path: Path, nodes: dict[tuple[str, ...], str], number: int) -> str:
+        leaf = self._leaf(self._head(path))
+        parent = nodes[leaf[:-1]]
+        value = f"{parent}.{self._fields[leaf]}"
         if parent != "r":
-            value = f"({value} if {parent} is not None else None)"
-        return value if depth == len(path.steps) else f"walk({value}, steps{number})"
+            absent = "MISSING" if leaf in self._told_apart else "None"
+            value = f"({value} if {parent} is not None else {absent})"
+        return value if len(leaf) == len(path.steps) else f"walk({value}, steps{number})"
 
     def constants(self) -> dict[str, Any]:
         """Globals that the statements use."""
-        found: dict[str, Any] = {"walk": walk}
+        found: dict[str, Any] = {"walk": walk, "MISSING": MISSING}
         for number, path in enumerate(self._paths):
-            head = self._head(path)
-            depth = next(n for n in range(1, len(head) + 1) if head[:n] in self._leaves)
-            found[f"steps{number}"] = path.steps[depth:]
+            found[f"steps{number}"] = path.steps[len(self._leaf(self._head(path))) :]
         return found
 
 
 def walk(value: Any, steps: tuple[str | int, ...]) -> Any:
-    """Follow keys and indices; None where a step does not fit. `[*]` is not for this."""
+    """Follow keys and indices; MISSING where a step does not fit. `[*]` is not for this."""
     for step in steps:
-        if isinstance(step, str):
-            if type(value) is not dict:
-                return None
-            value = value.get(step)
-        else:
-            if type(value) is not list or not 0 <= step < len(value):
-                return None
-            value = value[step]
+        value = step_into(value, step)
     return value

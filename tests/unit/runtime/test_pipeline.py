@@ -185,6 +185,16 @@ def test_xdm_records_are_checked_strictly() -> None:
     ]
 
 
+def test_a_key_of_the_root_stands_in_for_a_path_only_where_the_path_is_missing() -> None:
+    records = [
+        {"id": "null", "p": {"first": None, "last": "L"}, "p.first": "flat"},
+        {"id": "missing", "p": {"last": "L"}, "p.first": "flat"},
+        {"id": "no parent", "p.first": "flat"},
+    ]
+    found = rows(ran(pipeline(), frame(records)))
+    assert [row["person"].get("first") for row in found] == [None, "flat", "flat"]
+
+
 def test_replaying_a_frame_gives_the_same_rows() -> None:
     rules = (
         Rule("EXPRESSION", "uuid()", "_id"),
