@@ -30,7 +30,7 @@ from headrace.store.documents import Scope, Store
 from headrace.store.revisions import Revisions
 from headrace.xdm.check import Violation
 from headrace.xdm.fields import Field
-from headrace.xdm.library import Library
+from headrace.xdm.library import IMPORTED, Library
 
 if TYPE_CHECKING:
     from headrace.lake.catalog import Lake
@@ -67,11 +67,15 @@ class Application:
 
     def _wire_services(self, base_url: str) -> None:
         settings, store = self.settings, self.store
-        self.registry = registry.RegistryService(
-            store, Library(), 
-            schema_in_use=lambda scope, id: self.catalog.uses_schema(scope, id),
-            on_schema_change=lambda scope, id: self.flow.refresh_schema(scope, id),
-        )  # fmt: skip
+        self.registry = registry.RegistryService(store, Library(settings.data_dir / IMPORTED))
+        self.authoring = registry.Authoring(
+            self.registry,
+            in_use=lambda scope, id: self.catalog.uses_schema(scope, id),
+            changed=lambda scope, id: self.flow.refresh_schema(scope, id),
+        )
+        self.descriptors = registry.Descriptors(
+            self.registry, namespace_known=lambda org, namespace: True
+        )
         self.catalog = catalog.CatalogService(
             store,
             schema_tree=self.registry.schema_tree,
@@ -98,7 +102,7 @@ class Application:
         return [
             *ims.routes(self.store, self.tokens, self.installation),
             *sandbox.routes(self.store, self.installation, self.directory.changed),
-            *registry.routes(self.registry, self.store),
+            *registry.routes(self.registry, self.authoring, self.descriptors),
             *catalog.routes(self.catalog),
             *conversion.routes(self.conversion),
             *flow.routes(self.flow),

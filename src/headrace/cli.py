@@ -37,6 +37,14 @@ def parser() -> argparse.ArgumentParser:
     )
     sql.add_argument("--format", choices=("table", "json", "csv"), default="table")
 
+    xdm = commands.add_parser("xdm", help="the standard library of XDM components")
+    actions = xdm.add_subparsers(dest="action", required=True, metavar="ACTION")
+    load = actions.add_parser("import", help="load a checkout of the public XDM repository")
+    load.add_argument("path", type=Path, metavar="PATH", help="directory that holds components/")
+    load.add_argument(
+        "--data-dir", type=Path, help="directory of all data (default ./headrace-data)"
+    )
+
     commands.add_parser("demo", help="run the main job on real data", add_help=False)
     return top
 
@@ -52,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "sql":
             return _sql(options)
+        if options.command == "xdm":
+            return _import(options)
         return _serve(options)
     except HeadraceError as error:
         print(f"headrace: {error}", file=sys.stderr)
@@ -74,6 +84,14 @@ def _sql(options: argparse.Namespace) -> int:
     if not settings.data_dir.is_dir():
         raise ConfigurationError(f"there is no data directory {settings.data_dir}")
     return run(settings.data_dir, options.query, options.format, sys.stdout)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from headrace.settings import load
+    from headrace.xdm.importing import import_repository
+
+    settings = load({"data_dir": options.data_dir})
+    return import_repository(options.path, settings.data_dir, sys.stdout)
 
 
 if __name__ == "__main__":

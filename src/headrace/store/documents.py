@@ -38,6 +38,10 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX commits_by_batch ON commits (batch_id);
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
     """,
+    """
+    CREATE INDEX documents_by_title ON documents (org, sandbox, json_extract(body, '$.title'), kind);
+    CREATE INDEX audit_by_resource ON documents (json_extract(body, '$.resource')) WHERE kind='audit';
+    """,
 )
 
 
@@ -172,6 +176,26 @@ class Store:
             (scope.org, scope.sandbox, kind),
         )
         return [_document(row) for row in rows]
+
+    def titled(self, scope: Scope, kinds: Sequence[str], title: str) -> Sequence[str]:
+        """Ids of the documents with a title."""
+        marks = ",".join("?" * len(kinds))
+        rows = self.connection.execute(
+            "SELECT id FROM documents WHERE org=? AND sandbox=? AND json_extract(body, '$.title')=?"
+            f" AND kind IN ({marks})",
+            (scope.org, scope.sandbox, title, *kinds),
+        )
+        return [row[0] for row in rows]
+
+    def fingerprint(self, scope: Scope, kinds: Sequence[str]) -> tuple[int, int, int]:
+        """Three numbers that differ whenever any of the documents was created, changed or deleted."""
+        marks = ",".join("?" * len(kinds))
+        row = self.connection.execute(
+            "SELECT count(*), coalesce(max(seq), 0), coalesce(sum(version), 0) FROM documents"
+            f" WHERE org=? AND sandbox=? AND kind IN ({marks})",
+            (scope.org, scope.sandbox, *kinds),
+        ).fetchone()
+        return (row[0], row[1], row[2])
 
     def everywhere(self, kind: str) -> Sequence[tuple[Scope, Document]]:
         """All of a kind in every organisation and sandbox, in order of creation."""

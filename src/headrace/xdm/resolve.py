@@ -15,6 +15,11 @@ Lookup = Callable[[str], Resource | None]
 MOST_DEPTH = 64
 MOST_NODES = 200_000
 _SKIPPED = frozenset({"https://ns.adobe.com/xdm/common/extensible"})
+_INHERITED = (
+    "title", "description", "type", "meta:xdmType", "format", "enum", "meta:enum", "pattern", "minimum",
+    "maximum", "minLength", "maxLength", "default",
+)  # fmt: skip
+"""Keys that a node takes over from the target of its reference."""
 
 
 class Unresolvable(Exception):
@@ -129,27 +134,54 @@ class Resolver:
         reference = entry.get("$ref")
         if reference is None:
             return self._composed(entry, document, trail)
-        if reference in _SKIPPED:
+        id, _, place = reference.partition("#")
+        if id in _SKIPPED:
             return {}
-        if reference.startswith("#"):
-            return self._composed(_pointer(document, reference), document, (*trail, reference))
-        return self._resource(reference, trail)
+        if not id:
+            return self._part(document, reference, trail)
+        return self._part(self._found(id), reference, trail) if place else self._resource(id, trail)
 
-    def _resource(self, id: str, trail: tuple[str, ...]) -> dict[str, Any]:
-        if id in trail:
-            raise Unresolvable(
-                f"{id} refers to itself through {' → '.join(trail[trail.index(id) :])}"
-            )
-        if len(trail) > MOST_DEPTH:
-            raise Unresolvable(f"references are nested deeper than {MOST_DEPTH}")
+    def _found(self, id: str) -> Resource:
         target = self._lookup(id)
         if target is None:
             raise Unresolvable(f"the reference {id} does not exist")
-        merged = self._composed(target, target, (*trail, id))
-        for key in ("title", "description", "type", "meta:xdmType"):
-            if key in target:
-                merged.setdefault(key, target[key])
+        return target
+
+    def _part(self, document: Resource, reference: str, trail: tuple[str, ...]) -> dict[str, Any]:
+        """A definition inside a document, by a reference with a fragment."""
+        full = f"{document.get('$id', '')}#{reference.partition('#')[2]}"
+        self._enter(full, trail)
+        return self._target(_pointer(document, reference), document, (*trail, full))
+
+    def _enter(self, id: str, trail: tuple[str, ...]) -> None:
+        if id in trail:
+            way = " → ".join((*trail[trail.index(id) :], id))
+            raise Unresolvable(f"{id} refers to itself ({way})")
+        if len(trail) > MOST_DEPTH:
+            raise Unresolvable(f"references are nested deeper than {MOST_DEPTH}")
+
+    def _resource(self, id: str, trail: tuple[str, ...]) -> dict[str, Any]:
+        self._enter(id, trail)
+        target = self._found(id)
+        return self._target(target, target, (*trail, str(target.get("$id", id))))
+
+    def _target(
+        self, target: Resource, document: Resource, trail: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """What a reference brings: the composition of its target, and what the target says of itself."""
+        merged = self._composed(target, document, trail)
+        for key, value in self._facts(target, document, trail).items():
+            merged.setdefault(key, value)
         return merged
+
+    def _facts(
+        self, target: Resource, document: Resource, trail: tuple[str, ...]
+    ) -> dict[str, Any]:
+        out = {key: target[key] for key in _INHERITED if key in target}
+        for key in ("items", "additionalProperties"):
+            if isinstance(target.get(key), Mapping):
+                out[key] = self._node(target[key], document, trail)
+        return out
 
     def _node(self, node: Resource, document: Resource, trail: tuple[str, ...]) -> dict[str, Any]:
         self._nodes += 1
@@ -175,13 +207,21 @@ class Resolver:
         extra = node.get("additionalProperties")
         if isinstance(extra, Mapping):
             out["additionalProperties"] = self._node(extra, document, trail)
-        out.setdefault("meta:xdmType", xdm_kind(out))
+        if _typed(out):
+            out.setdefault("meta:xdmType", xdm_kind(out))
         return out
+
+
+def _typed(node: Mapping[str, Any]) -> bool:
+    """Whether a node says what kind it is; one that only adds a text or a constraint does not."""
+    return not node.keys().isdisjoint(
+        ("type", "meta:xdmType", "properties", "additionalProperties")
+    )
 
 
 def _pointer(document: Resource, reference: str) -> Resource:
     node: Any = document
-    for step in reference.lstrip("#").strip("/").split("/"):
+    for step in reference.partition("#")[2].strip("/").split("/"):
         step = step.replace("~1", "/").replace("~0", "~")
         node = node.get(step) if isinstance(node, Mapping) else None
         if node is None:
@@ -201,7 +241,7 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
                     properties[name] = child
                     continue
                 have = properties[name]
-                if xdm_kind(have) != xdm_kind(child):
+                if _typed(have) and _typed(child) and xdm_kind(have) != xdm_kind(child):
                     raise Unresolvable(
                         f"the field {name} is defined as {xdm_kind(have)} and as {xdm_kind(child)}"
                     )

@@ -23,7 +23,17 @@ class View:
 
     @property
     def full(self) -> bool:
-        return bool(self.suffixes & {"full", "flat"})
+        return bool(self.suffixes & {"full", "flat", "deprecated", "deprecatefield"})
+
+    @property
+    def descriptors(self) -> bool:
+        """Whether the descriptors of a schema are to be shown with it."""
+        return "desc" in self.suffixes
+
+    @property
+    def deprecations(self) -> bool:
+        """Whether fields that a descriptor deprecates are to be marked."""
+        return bool(self.suffixes & {"deprecated", "deprecatefield"})
 
     @property
     def ids(self) -> bool:
@@ -76,3 +86,9 @@ def descriptor_view(header: str) -> View:
     if view is None:
         raise _refuse("1008", header, "application/vnd.adobe.xdm-id+json")
     return view
+
+
+def descriptor_lookup_view(header: str) -> None:
+    """For one descriptor; ApiError XDM-1009-400."""
+    if _parse(header) is None:
+        raise _refuse("1009", header, "application/vnd.adobe.xdm+json")

@@ -61,8 +61,12 @@ def page_of(items: Sequence[Item], page: Page, *, paged: bool = True) -> tuple[l
     limit = page.limit if page.limit else (300 if paged else None)
     if limit is None or len(chosen) <= limit:
         return chosen, None
-    kept = chosen[:limit]
-    return kept, _value(kept[-1], key)
+    # the next page starts behind a value, so items that share it stay together: the limit is a hint
+    end = limit
+    while end < len(chosen) and _value(chosen[end], key) == _value(chosen[limit - 1], key):
+        end += 1
+    following = _value(chosen[end - 1], key) if end < len(chosen) else None
+    return chosen[:end], following
 
 
 def _value(item: Item, key: str) -> Any:

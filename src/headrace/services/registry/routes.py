@@ -5,18 +5,22 @@ from typing import Any
 
 from headrace.http.contract import Answer, Call, Route
 from headrace.services.registry import accept
+from headrace.services.registry.authoring import Authoring
 from headrace.services.registry.descriptors import Descriptors
 from headrace.services.registry.lists import page_from, page_of
 from headrace.services.registry.sample import sample
-from headrace.services.registry.service import TYPES, RegistryService
+from headrace.services.registry.service import RegistryService
+from headrace.services.registry.stats import stats as statistics
+from headrace.services.registry.transfer import export, take_in
 from headrace.services.registry.wire import BASE, listing
-from headrace.store.documents import Scope, Store
+from headrace.store.documents import Scope
 
 WRITABLE = ("schemas", "classes", "fieldgroups", "mixins", "datatypes")
 
 
-def routes(registry: RegistryService, store: Store) -> list[Route]:
-    descriptors = Descriptors(store, registry)
+def routes(
+    registry: RegistryService, authoring: Authoring, descriptors: Descriptors
+) -> list[Route]:
 
     def accepted(call: Call) -> str:
         return call.headers.get("accept", "")
@@ -36,21 +40,21 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
         return handle
 
     def creates(word: str) -> Callable[[Call], Answer]:
-        return lambda call: Answer(201, registry.create(call.who, word, call.object()))
+        return lambda call: Answer(201, authoring.create(call.who, word, call.object()))
 
     def replaces(word: str) -> Callable[[Call], Answer]:
         return lambda call: Answer(
-            200, registry.replace(call.who, word, call.params["id"], call.object())
+            200, authoring.replace(call.who, word, call.params["id"], call.object())
         )
 
     def patches(word: str) -> Callable[[Call], Answer]:
         return lambda call: Answer(
-            200, registry.patch(call.who, word, call.params["id"], call.json())
+            200, authoring.patch(call.who, word, call.params["id"], call.json())
         )
 
     def deletes(word: str) -> Callable[[Call], Answer]:
         def handle(call: Call) -> Answer:
-            registry.delete(call.who, word, call.params["id"])
+            authoring.delete(call.who, word, call.params["id"])
             return Answer(204)
 
         return handle
@@ -65,7 +69,7 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
         return Answer(200, registry.get(call.who, "global", "behaviors", call.params["id"], view))
 
     def stats(call: Call) -> Answer:
-        return Answer(200, _stats(registry, store, call))
+        return Answer(200, statistics(registry, call.who))
 
     def unions(call: Call) -> Answer:
         items, following = page_of(registry.unions(call.who), page_from(call))
@@ -73,11 +77,24 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
 
     def union(call: Call) -> Answer:
         view = accept.lenient_view(accepted(call))
-        return Answer(200, registry.union(call.who, call.params["id"], view))
+        scope = Scope(call.who.org_id, call.who.sandbox)
+        id = call.params["id"]
+        found = registry.resource(scope, id if id.endswith("__union") else f"{id}__union")
+        return Answer(200, registry.shown(found, view, scope))
 
     def delete_descriptor(call: Call) -> Answer:
         descriptors.delete(call.who, call.params["id"])
         return Answer(204)
+
+    def take(call: Call) -> Answer:
+        return Answer(200, take_in(registry, authoring, call.who, call.json()))
+
+    def extends(call: Call) -> Answer:
+        return Answer(200, authoring.extend_standard(call.who, call.params["id"], call.json()))
+
+    def descriptor(call: Call) -> Answer:
+        accept.descriptor_lookup_view(accepted(call))
+        return Answer(200, descriptors.get(call.who, call.params["id"]))
 
     def sample_data(call: Call) -> Answer:
         scope = Scope(call.who.org_id, call.who.sandbox)
@@ -100,6 +117,20 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
         ),
         route("GET", "/rpc/sampledata/{id:path}", sample_data, "A sample record of a schema"),
         route(
+            "GET", "/rpc/export/{id:path}",
+            lambda call: Answer(200, export(registry, call.who, call.params["id"])),
+            "Export a resource with all that it needs",
+        ),
+        route("POST", "/rpc/import", take, "Import exported resources"),
+        route("POST", "/rpc/export", take, "Import exported resources (as a client spells it)"),
+        route(
+            "GET", "/global/descriptors",
+            lambda call: Answer(
+                200, descriptors.standard(accept.descriptor_view(accepted(call)))
+            ),
+            "List standard descriptors (there are none)",
+        ),
+        route(
             "GET", "/tenant/descriptors",
             lambda call: Answer(
                 200,
@@ -114,8 +145,7 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
         ),
         route(
             "GET", "/tenant/descriptors/{id:path}",
-            lambda call: Answer(200, descriptors.get(call.who, call.params["id"])),
-            "Look up a descriptor",
+            descriptor, "Look up a descriptor",
         ),
         route(
             "PUT", "/tenant/descriptors/{id:path}",
@@ -124,6 +154,13 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
         ),
         route("DELETE", "/tenant/descriptors/{id:path}", delete_descriptor, "Delete a descriptor"),
     ]  # fmt: skip
+    for word in ("fieldgroups", "mixins"):
+        found.append(
+            route(
+                "PATCH", f"/global/{word}/{{id:path}}", extends,
+                "Use a standard field group with further classes",
+            )
+        )  # fmt: skip
     for word in WRITABLE:
         for container in ("tenant", "global"):
             found += [
@@ -140,46 +177,3 @@ def routes(registry: RegistryService, store: Store) -> list[Route]:
             route("DELETE", f"/tenant/{word}/{{id:path}}", deletes(word), f"Delete one of {word}"),
         ]
     return found
-
-
-def _stats(registry: RegistryService, store: Store, call: Call) -> dict[str, Any]:
-    who = call.who
-    scope = Scope(who.org_id, who.sandbox)
-    kinds = dict.fromkeys(TYPES.values())
-    documents = {kind: store.list(scope, kind) for kind in kinds if kind != "behaviors"}
-    everything = [d for found in documents.values() for d in found]
-
-    def brief(moment: str, newest: list[Any]) -> list[dict[str, Any]]:
-        return [
-            {
-                **{
-                    k: d.body[k]
-                    for k in ("title", "description", "meta:resourceType", "$id")
-                    if k in d.body
-                },
-                f"meta:{moment}": getattr(d, moment),
-                "version": f"1.{d.version}",
-            }
-            for d in newest
-        ]
-
-    usage: dict[str, list[dict[str, Any]]] = {}
-    for document in documents["schemas"]:
-        view = registry.get(who, "tenant", "schemas", document.id, accept.View(version=1))
-        item: dict[str, Any] = {
-            k: document.body[k] for k in ("$id", "title", "description") if k in document.body
-        }
-        usage.setdefault(view["meta:class"], []).append(item)
-    return {
-        "imsOrg": who.org_id,
-        "tenantId": who.tenant_id,
-        "counts": {kind: len(found) for kind, found in documents.items()}
-        | {"unions": len(registry.unions(who))},
-        "recentlyCreatedResources": brief(
-            "created", sorted(everything, key=lambda d: -d.created)[:10]
-        ),
-        "recentlyUpdatedResources": brief(
-            "updated", sorted(everything, key=lambda d: -d.updated)[:10]
-        ),
-        "classUsage": usage,
-    }

@@ -4,17 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
-from headrace.errors import ApiError
 from headrace.http.contract import Caller
 from headrace.services.registry.accept import View
 from headrace.store.documents import Document
-from headrace.xdm.fields import xdm_kind
+from headrace.xdm.annotate import annotated
 from headrace.xdm.library import VERSION
 from headrace.xdm.resolve import (
     Lookup,
-    Resolver,
-    Unresolvable,
     ancestors,
     every_reference,
     external_references,
@@ -39,34 +37,6 @@ _ORDER = (
     "meta:registryMetadata", "meta:class", "meta:containerId", "meta:sandboxId", "meta:sandboxType",
     "meta:tenantNamespace",
 )  # fmt: skip
-
-
-def annotated(node: Any) -> Any:
-    """A node with `meta:xdmType` on every field, and `type` on every composition entry."""
-    if not isinstance(node, Mapping):
-        return node
-    out = dict(node)
-    for key in ("properties", "definitions"):
-        if isinstance(out.get(key), Mapping):
-            out[key] = {name: annotated(child) for name, child in out[key].items()}
-    for key in ("items", "additionalProperties"):
-        if isinstance(out.get(key), Mapping):
-            out[key] = annotated(out[key])
-    if isinstance(out.get("allOf"), list):
-        out["allOf"] = [
-            {"type": "object", "meta:xdmType": "object", **entry}
-            if isinstance(entry, Mapping)
-            else entry
-            for entry in out["allOf"]
-        ]
-        out["allOf"] = [
-            {"$ref": e["$ref"], **e} if isinstance(e, Mapping) and "$ref" in e else e
-            for e in out["allOf"]
-        ]
-    if "$ref" in out:
-        out.setdefault("type", "object")
-    out.setdefault("meta:xdmType", xdm_kind(out))
-    return out
 
 
 def document(stored: Document, who: Caller, lookup: Lookup, *, write: bool) -> dict[str, Any]:
@@ -107,17 +77,36 @@ def document(stored: Document, who: Caller, lookup: Lookup, *, write: bool) -> d
     return {key: out[key] for key in (*_ORDER, *(k for k in out if k not in _ORDER)) if key in out}
 
 
-def shown(resource: Mapping[str, Any], view: View, lookup: Lookup) -> dict[str, Any]:
-    """A resource in the view that the Accept header asks for."""
+def viewed(
+    resource: Mapping[str, Any], view: View, descriptors: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The last touches of a view: descriptors, deprecation marks, the flat form, no texts."""
     out = dict(resource)
-    if view.full:
-        try:
-            out = Resolver(lookup).full(resource)
-        except Unresolvable as error:
-            raise ApiError(422, "XDM-1406-422", "Resolution error", str(error)) from None
+    if view.deprecations:
+        for descriptor in descriptors:
+            if descriptor["@type"] == "xdm:descriptorDeprecated":
+                _mark_deprecated(out, descriptor.get("xdm:sourceProperty"))
+    if view.descriptors:
+        out["meta:descriptors"] = list(descriptors)
     if "flat" in view.suffixes:
         out["properties"] = _flat(out.get("properties", {}))
     return _without_text(out) if "notext" in view.suffixes else out
+
+
+def _mark_deprecated(resource: dict[str, Any], properties: Any) -> None:
+    """Put `meta:status` on fields; nodes on the way are copied, since the resource may be shared."""
+    for path in properties if isinstance(properties, list) else [properties]:
+        node = resource
+        for step in str(path).strip("/").split("/"):
+            if "items" in node:
+                node["items"] = node = dict(node["items"])
+            children = node.get("properties", {})
+            if step not in children:
+                break
+            node["properties"] = {**children, step: dict(children[step])}
+            node = node["properties"][step]
+        else:
+            node["meta:status"] = "deprecated"
 
 
 def _flat(properties: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -152,7 +141,38 @@ def listing(
     return {
         "results": list(items),
         "_page": {"orderby": order, "next": following, "count": len(items)},
-        "_links": {"next": None, f"global_{kind}": {"href": f"{BASE}/global/{kind}"}},
+        "_links": {
+            "next": None
+            if following is None
+            else {"href": f"{BASE}/{kind}?{_query(order, following)}"},
+            f"global_{kind}": {"href": f"{BASE}/global/{kind}"},
+        },
+    }
+
+
+def _query(order: str, following: Any) -> str:
+    return urlencode({"orderby": order, "start": following})
+
+
+def update(who: Caller, id: str, moment: int, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """One item of an audit log."""
+    return {
+        "id": entry["resource"],
+        "auditTrails": [
+            {
+                "id": f"{id}-{n}",
+                "xdmType": entry["xdmType"],
+                "action": action,
+                "path": path,
+                "value": value,
+            }
+            for n, (action, path, value) in enumerate(entry["trails"])
+        ],
+        "updatedUser": entry["updatedUser"],
+        "imsOrg": who.org_id,
+        "updated": moment,
+        "clientId": entry["clientId"],
+        "sandBoxId": entry["sandBoxId"],
     }
 
 
