@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from headrace import __version__
+from headrace.disk import local_path
 from headrace.http.application import build
 from headrace.http.contract import Answer, Call, Route
 from headrace.http.gateway import Gateway
@@ -21,7 +23,7 @@ from headrace.security.egress import Egress
 from headrace.security.keys import load_or_create_key
 from headrace.security.tokens import TokenInvalid, Tokens
 from headrace.security.vault import Vault
-from headrace.services import catalog, conversion, flow, ims, registry, sandbox
+from headrace.services import catalog, conversion, export, flow, identity, ims, registry, sandbox
 from headrace.services.inlet.directory import Directory
 from headrace.services.inlet.endpoint import PREFIXES, InletEndpoint
 from headrace.settings import Settings
@@ -74,12 +76,14 @@ class Application:
             changed=lambda scope, id: self.flow.refresh_schema(scope, id),
         )
         self.descriptors = registry.Descriptors(
-            self.registry, namespace_known=lambda org, namespace: True
+            self.registry, namespace_known=identity.Namespaces(store).known
         )
         self.catalog = catalog.CatalogService(
             store,
             schema_tree=self.registry.schema_tree,
             behavior=self.registry.behavior,
+            full_schema=self.registry.full_schema,
+            observed=self._observed,
             on_dataset=self._create_tables,
             on_delete=lambda scope, id: self.lake.drop(scope.sandbox, id),
             on_change=lambda: self.directory.changed(),
@@ -104,6 +108,8 @@ class Application:
             *sandbox.routes(self.store, self.installation, self.directory.changed),
             *registry.routes(self.registry, self.authoring, self.descriptors),
             *catalog.routes(self.catalog),
+            *export.routes(self.catalog.batches, local_path, self._file_rows, self._preview),
+            *identity.routes(self.store),
             *conversion.routes(self.conversion),
             *flow.routes(self.flow),
         ]
@@ -120,6 +126,24 @@ class Application:
 
     def _create_tables(self, scope: Scope, dataset_id: str, tree: Field) -> None:
         self.lake.ensure(scope.sandbox, dataset_id, tree)
+
+    def _observed(self, scope: Scope, dataset_id: str) -> set[tuple[str, ...]]:
+        from headrace.lake.reading import observed
+
+        return observed(self.lake.table(scope.sandbox, dataset_id))
+
+    def _preview(self, scope: Scope, dataset_id: str, limit: int) -> list[dict[str, Any]]:
+        from headrace.lake.reading import preview
+
+        if self.catalog.dataset(scope, dataset_id) is None:
+            raise catalog.unknown(dataset_id)
+        return preview(self.lake.table(scope.sandbox, dataset_id), limit)
+
+    @staticmethod
+    def _file_rows(location: str) -> Iterator[list[dict[str, Any]]]:
+        from headrace.lake.reading import file_rows
+
+        return file_rows(location)
 
     def _columns(self, scope: Scope, dataset_id: str) -> list[str]:
         found = self.catalog.dataset(scope, dataset_id)

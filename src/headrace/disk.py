@@ -2,6 +2,13 @@
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+def local_path(location: str) -> Path:
+    """The path of a `file:` location or a plain path."""
+    parts = urlsplit(location)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else Path(location)
 
 
 def sync_directory(directory: Path) -> None:

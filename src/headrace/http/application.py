@@ -3,7 +3,7 @@
 import logging
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,7 +12,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
@@ -99,7 +99,7 @@ class _Dispatcher:
             return
         except Exception as error:
             answer = _failure(error, service, request_id)
-        await _response(answer, request_id)(scope, receive, send)
+        await _response(answer, request_id, request.method)(scope, receive, send)
 
     def _serve(self, call: Call, route: Route) -> Answer:
         call.caller = self._gateway.admit(call, route)
@@ -184,11 +184,14 @@ def _failure(error: Exception, service: str, request_id: str) -> Answer:
     return Answer(status, body, headers)
 
 
-def _response(answer: Answer, request_id: str) -> Response:
+def _response(answer: Answer, request_id: str, method: str) -> Response:
     headers = {**answer.headers, "x-request-id": request_id}
     if answer.body is None:
         return Response(b"", answer.status, headers)
     content: Any = answer.body
+    if isinstance(content, Iterator):
+        pieces = iter(()) if method == "HEAD" else content
+        return StreamingResponse(pieces, answer.status, headers, media_type=answer.media_type)
     if not isinstance(content, bytes):
         content = msgspec.json.encode(content)
     return Response(content, answer.status, headers, media_type=answer.media_type)

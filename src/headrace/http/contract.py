@@ -80,7 +80,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`body` is JSON-able, or bytes sent as they are, or None for an empty body."""
+    """`body` is JSON-able, or bytes or an iterator of bytes sent as they are, or None for an empty body."""
 
     status: int = 200
     body: Any = None

@@ -8,19 +8,13 @@ import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pyiceberg.io import InputFile, OutputFile
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.typedef import EMPTY_DICT, Properties
 
-from headrace.disk import make_directories, sync_directory
-
-
-def local_path(location: str) -> Path:
-    """The path of a `file:` location or a plain path."""
-    parts = urlsplit(location)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else Path(location)
+from headrace.disk import local_path, make_directories, sync_directory
 
 
 class DurableStream:

@@ -20,7 +20,8 @@ from pyiceberg.table import Table
 from pyiceberg.typedef import Record
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 
-from headrace.lake.files import DurableStream, local_path
+from headrace.disk import local_path
+from headrace.lake.files import DurableStream
 
 ROW_GROUP = 128 * 1024
 _ID = b"PARQUET:field_id"

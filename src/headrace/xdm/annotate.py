@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.xdm.fields import xdm_kind
+from headrace.xdm.fields import typed, xdm_kind
 
 
 def annotated(node: Any) -> Any:
@@ -30,5 +30,6 @@ def annotated(node: Any) -> Any:
         ]
     if "$ref" in out:
         out.setdefault("type", "object")
-    out.setdefault("meta:xdmType", xdm_kind(out))
+    if typed(out):
+        out.setdefault("meta:xdmType", xdm_kind(out))
     return out

@@ -87,6 +87,13 @@ class Field:
         )
 
 
+def typed(node: Mapping[str, Any]) -> bool:
+    """Whether a node says what kind it is; one that only adds a text or a constraint does not."""
+    return not node.keys().isdisjoint(
+        ("type", "meta:xdmType", "properties", "additionalProperties")
+    )
+
+
 def xdm_kind(schema: Mapping[str, Any]) -> str:
     """The XDM kind of one resolved JSON Schema node; `meta:xdmType` wins when it names a kind."""
     declared = schema.get("meta:xdmType")

@@ -7,7 +7,7 @@ All functions are pure; `lookup(id)` gives a resource by `$id` or None. Work is 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from headrace.xdm.fields import xdm_kind
+from headrace.xdm.fields import typed, xdm_kind
 
 Resource = Mapping[str, Any]
 Lookup = Callable[[str], Resource | None]
@@ -207,16 +207,9 @@ class Resolver:
         extra = node.get("additionalProperties")
         if isinstance(extra, Mapping):
             out["additionalProperties"] = self._node(extra, document, trail)
-        if _typed(out):
+        if typed(out):
             out.setdefault("meta:xdmType", xdm_kind(out))
         return out
-
-
-def _typed(node: Mapping[str, Any]) -> bool:
-    """Whether a node says what kind it is; one that only adds a text or a constraint does not."""
-    return not node.keys().isdisjoint(
-        ("type", "meta:xdmType", "properties", "additionalProperties")
-    )
 
 
 def _pointer(document: Resource, reference: str) -> Resource:
@@ -241,7 +234,7 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
                     properties[name] = child
                     continue
                 have = properties[name]
-                if _typed(have) and _typed(child) and xdm_kind(have) != xdm_kind(child):
+                if typed(have) and typed(child) and xdm_kind(have) != xdm_kind(child):
                     raise Unresolvable(
                         f"the field {name} is defined as {xdm_kind(have)} and as {xdm_kind(child)}"
                     )

@@ -1,8 +1,6 @@
 """Data sets over the document store; batches computed from commits."""
 
-import json
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +10,9 @@ import jsonpointer
 from headrace.errors import ApiError
 from headrace.http.contract import Caller
 from headrace.model.ids import hex_id
+from headrace.services.catalog.batches import Batches
 from headrace.services.catalog.lists import Items, refuse
+from headrace.services.catalog.observable import observable_schema
 from headrace.store.documents import Document, Scope, Store
 from headrace.xdm.fields import Field
 
@@ -29,7 +29,10 @@ def unknown(id: str) -> ApiError:
 
 
 class CatalogService:
-    """`on_dataset(scope, id, tree)` creates the tables; `on_change` hears of every change."""
+    """`on_dataset(scope, id, tree)` creates the tables; `on_change` hears of every change.
+
+    `observed(scope, id)` names the columns of a data set that hold data.
+    """
 
     def __init__(
         self,
@@ -37,16 +40,49 @@ class CatalogService:
         *,
         schema_tree: SchemaTree,
         behavior: Callable[[Scope, str], str],
+        full_schema: Callable[[Scope, str], dict[str, Any]],
+        observed: Callable[[Scope, str], set[tuple[str, ...]]],
         on_dataset: Callable[[Scope, str, Field], None],
         on_delete: Callable[[Scope, str], None],
         on_change: Callable[[], None],
     ) -> None:
         self._store = store
+        self.batches = Batches(store)
         self._schema_tree = schema_tree
         self._behavior = behavior
+        self._full_schema = full_schema
+        self._observed = observed
         self._on_dataset = on_dataset
         self._on_delete = on_delete
         self._on_change = on_change
+
+    def together(self, scope: Scope, work: Callable[[], Any]) -> Any:
+        """All that `work` does or nothing: what it created in the lake is dropped again when it fails."""
+        before = {document.id for document in self._store.list(scope, KIND)}
+        created: set[str] = set()
+        try:
+            with self._store.transaction():
+                try:
+                    return work()
+                finally:
+                    created = {document.id for document in self._store.list(scope, KIND)} - before
+        except BaseException:
+            for id in created:
+                self._on_delete(scope, id)
+            self._on_change()
+            raise
+
+    def observed(self, scope: Scope, datasets: Items) -> Items:
+        """The data sets with their observable schemas."""
+        return {
+            id: item
+            | {
+                "observableSchema": observable_schema(
+                    self._full_schema(scope, item["schemaRef"]["id"]), self._observed(scope, id)
+                )
+            }
+            for id, item in datasets.items()
+        }
 
     # -- data sets ------------------------------------------------------------------------------------------
 
@@ -151,7 +187,7 @@ class CatalogService:
         if body["schemaRef"] != stored.body["schemaRef"]:
             before = stored.body["schemaRef"]["id"]
             body["schemaRef"], _ = self._reference(scope, body["schemaRef"])
-            if body["schemaRef"]["id"] != before and self.batches(scope, stored.id):
+            if body["schemaRef"]["id"] != before and self.batches.find(scope, stored.id):
                 raise refuse("The schema of a data set that holds data cannot be exchanged.")
         body["tags"] = _tags(body.get("tags"))
         body["updatedUser"] = who.user_id
@@ -183,7 +219,7 @@ class CatalogService:
 
     def _shown(self, scope: Scope, stored: Document) -> dict[str, Any]:
         body = stored.body
-        newest = self._newest(stored.id)
+        newest = self.batches.newest(stored.id)
         return {
             "name": body["name"],
             **{k: v for k, v in body.items() if k != "name"},
@@ -200,105 +236,6 @@ class CatalogService:
             **newest,
         }
 
-    # -- batches --------------------------------------------------------------------------------------------
-
-    def _newest(self, dataset_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for kind, name in (("good", "lastSuccessfulBatch"), ("failed", "lastFailedBatch")):
-            row = self._store.connection.execute(
-                "SELECT batch_id, committed FROM commits WHERE dataset_id=? AND kind=?"
-                " ORDER BY committed DESC LIMIT 1",
-                (dataset_id, kind),
-            ).fetchone()
-            if row:
-                found[name] = row[0]
-                if row[1] >= found.get("_at", 0):
-                    status = "success" if kind == "good" else "failed"
-                    found |= {"_at": row[1], "lastBatchId": row[0], "lastBatchStatus": status}
-        found.pop("_at", None)
-        return found
-
-    def batches(
-        self, scope: Scope, dataset_id: str | None = None, batch_id: str | None = None
-    ) -> Items:
-        """Batches of the sandbox's data sets, newest first: one a commit and table."""
-        known = {d.id: d.body for d in self._store.list(scope, KIND)}
-        where, values = "1", []
-        for column, value in (("dataset_id", dataset_id), ("batch_id", batch_id)):
-            if value is not None:
-                where += f" AND {column}=?"
-                values.append(value)
-        rows = self._store.connection.execute(
-            "SELECT batch_id, flow_id, dataset_id, kind, committed, body FROM commits"
-            f" WHERE {where} ORDER BY committed DESC",
-            values,
-        )
-        return {
-            row[0]: _batch(scope, row, json.loads(row[5]), known[row[2]])
-            for row in rows
-            if row[2] in known
-        }
-
-    def files(self, scope: Scope, dataset_id: str | None, batch_id: str | None) -> Items:
-        """Data set files by an id made of batch and position."""
-        found: Items = {}
-        for id, batch in self.batches(scope, dataset_id, batch_id).items():
-            row = self._store.connection.execute(
-                "SELECT dataset_id, body, committed FROM commits WHERE batch_id=?", (id,)
-            ).fetchone()
-            body = json.loads(row[1])
-            for number, path in enumerate(body["files"]):
-                found[f"{id}-{number}"] = {
-                    "dataSetId": row[0],
-                    "batchId": id,
-                    "name": path.rsplit("/", 1)[1],
-                    "format": "parquet",
-                    "recordsCount": body["records"],
-                    "size": body["bytes"],
-                    "isValid": True,
-                    "created": row[2],
-                    "updated": row[2],
-                    "imsOrg": batch["imsOrg"],
-                    "version": "1.0.0",
-                }
-        return found
-
-
-def _batch(
-    scope: Scope, row: tuple[Any, ...], body: dict[str, Any], dataset: Mapping[str, Any]
-) -> dict[str, Any]:
-    _, flow_id, dataset_id, kind, committed, _ = row
-    good = kind == "good"
-    return {
-        "imsOrg": scope.org,
-        "sandboxId": dataset.get("sandboxId"),
-        "created": body["started"],
-        "updated": committed,
-        "createdClient": dataset.get("createdClient"),
-        "createdUser": dataset.get("createdUser"),
-        "updatedUser": dataset.get("updatedUser"),
-        "version": "1.0.0",
-        "status": "success" if good else "failed",
-        "started": body["started"],
-        "completed": committed,
-        "relatedObjects": [{"type": "dataSet", "id": dataset_id}],
-        "inputFormat": {"format": "json"},
-        "recordCount": body["records"],
-        "failedRecordCount": body["failed"],
-        "metrics": {
-            "startTime": body["started"],
-            "endTime": committed,
-            "inputRecordCount": body["records"] + body["failed"],
-            "outputRecordCount": body["records"],
-            "failedRecordCount": body["failed"],
-            "inputByteSize": body["input_bytes"],
-            "outputByteSize": body["bytes"],
-            "outputFileCount": len(body["files"]),
-        },
-        "errors": body["errors"],
-        "tags": {"flowId": [flow_id], "acp_producer": ["headrace"]},
-    }
-
 
 def last_batches(catalog: CatalogService, scope: Scope) -> Items:
     """`/lastBatches`, keyed by data set."""
@@ -314,7 +251,7 @@ def last_batches(catalog: CatalogService, scope: Scope) -> Items:
                 "imsOrg": dataset["imsOrg"],
                 "sandboxId": dataset["sandboxId"],
                 "created": dataset["created"],
-                "updated": int(time.time() * 1000),
+                "updated": catalog.batches.moment(dataset["lastBatchId"]),
             }
     return found
 
