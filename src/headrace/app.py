@@ -23,7 +23,17 @@ from headrace.security.egress import Egress
 from headrace.security.keys import load_or_create_key
 from headrace.security.tokens import TokenInvalid, Tokens
 from headrace.security.vault import Vault
-from headrace.services import catalog, conversion, export, flow, identity, ims, registry, sandbox
+from headrace.services import (
+    catalog,
+    conversion,
+    export,
+    flow,
+    identity,
+    ims,
+    observability,
+    registry,
+    sandbox,
+)
 from headrace.services.inlet.directory import Directory
 from headrace.services.inlet.endpoint import PREFIXES, InletEndpoint
 from headrace.settings import Settings
@@ -110,6 +120,7 @@ class Application:
             *catalog.routes(self.catalog),
             *export.routes(self.catalog.batches, local_path, self._file_rows, self._preview),
             *identity.routes(self.store),
+            *observability.routes(self.store),
             *conversion.routes(self.conversion),
             *flow.routes(self.flow),
         ]

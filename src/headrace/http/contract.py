@@ -97,6 +97,8 @@ class Route:
 
     A path parameter `{id}` is one segment; `{id:path}` takes the rest, slashes included.
     `service` names the error envelope: flow, registry, catalog, conversion, ims, sandbox, identity, plain.
+    `reads` says whether clients that may only read may call it: None = as the method says (GET), True for a POST
+    that only computes or searches, False for a GET with effects.
     """
 
     method: str
@@ -105,3 +107,9 @@ class Route:
     service: str
     summary: str
     auth: str = "platform"
+    reads: bool | None = None
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether nothing changes by calling it. HEAD is served by the routes of GET."""
+        return self.method in ("GET", "HEAD") if self.reads is None else self.reads

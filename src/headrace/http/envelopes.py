@@ -17,7 +17,13 @@ _SHARED_CODES = {
     "sandbox": {"body": "SMS-1001-400", "paging": "SMS-1002-400"},
     "conversion": {"body": "DPS-1001-400", "paging": "DPS-1002-400"},
     "ims": {"body": "invalid_request", "paging": "invalid_request"},
-    "identity": {"body": "INVALID_REQUEST_PARAMS", "paging": "INVALID_REQUEST_PARAMS"},
+    "identity": {
+        "body": "INVALID_REQUEST_PARAMS",
+        "paging": "INVALID_REQUEST_PARAMS",
+        "internal": "INTERNAL_SERVER_ERROR",
+        "method": "INVALID_REQUEST_PARAMS",
+        "too_large": "INVALID_REQUEST_PARAMS",
+    },
 }
 _PREFIXES = {
     "flow": "FLOW",
@@ -105,7 +111,8 @@ def _ims(error: ApiError, code: str, request_id: str) -> dict[str, Any]:
 
 
 def _identity(error: ApiError, code: str, request_id: str) -> dict[str, Any]:
-    return {
+    body: dict[str, Any] = {"error": code} if error.status in (401, 500) else {}
+    return body | {
         "timestamp": int(time.time() * 1000),
         "type": "http://ns.adobe.com/adobecloud/problem/namespacevalidation",
         "status": error.status,

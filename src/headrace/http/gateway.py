@@ -5,6 +5,7 @@ from typing import Literal
 
 from headrace.errors import ApiError
 from headrace.http.contract import Call, Caller, Route
+from headrace.security.clients import READ_ONLY, Client, client_of, find_client
 from headrace.security.tokens import Claims, TokenInvalid, Tokens
 from headrace.store.bootstrap import Installation
 from headrace.store.documents import Scope, Store
@@ -15,6 +16,10 @@ DEFAULT_SANDBOX = "prod"
 
 def _refuse(code: str, message: str) -> ApiError:
     return ApiError(int(code[:3]), code, "Gateway", message, gateway=True)
+
+
+def _no_sandbox(code: str, detail: str) -> ApiError:
+    return ApiError(404, code, "Sandbox not found", detail)
 
 
 class Gateway:
@@ -36,11 +41,11 @@ class Gateway:
         """The caller, or None where the route is open to all; ApiError in the gateway's two-key shape."""
         if route.auth == "none":
             return None
-        claims = self._claims(call)
-        client = self._client(call, claims)
+        claims, client = self._identity(call)
         org = self._organisation(call, claims)
-        document = self._store.get(Scope(org, ""), "clients", client)
-        body = document.body if document else {}
+        scopes = claims.scopes if claims else client.effective
+        if (client.read_only or READ_ONLY in scopes) and not route.only_reads:
+            raise _refuse("403025", "Profile is not valid: this client may only read")
         sandbox = {"name": "", "id": "", "type": ""}
         if route.auth == "platform":
             sandbox = self._sandbox(call, org)
@@ -48,14 +53,28 @@ class Gateway:
         return Caller(
             org_id=org,
             tenant_id=self._installation.tenant_id,
-            client_id=client,
-            user_id=claims.user_id if claims else str(body.get("userId", client)),
-            scopes=claims.scopes if claims else frozenset(str(body.get("scopes", "")).split(",")),
+            client_id=client.id,
+            user_id=claims.user_id if claims else client.user_id,
+            scopes=scopes,
             sandbox=sandbox["name"],
             sandbox_id=sandbox["id"],
             sandbox_type=sandbox["type"],
             authenticated=claims is not None,
         )
+
+    def _identity(self, call: Call) -> tuple[Claims | None, Client]:
+        """Token and client. The client is looked up at each call: a revoked one is out at once."""
+        claims = self._claims(call)
+        client = client_of(self._store, claims) if claims else None
+        if claims is not None and client is None:
+            raise _refuse("401013", "Oauth token is not valid")
+        key = call.headers.get("x-api-key", "").strip()
+        if not key:
+            raise _refuse("403000", "Api Key is required")
+        client = client or find_client(self._store, key)
+        if client is None or client.id != key or client.org != self._installation.org_id:
+            raise _refuse("403003", "Api Key is invalid")
+        return claims, client
 
     def _claims(self, call: Call) -> Claims | None:
         header = call.headers.get("authorization", "").strip()
@@ -70,16 +89,6 @@ class Gateway:
             return self._tokens.verify(token.strip())
         except TokenInvalid:
             raise _refuse("401013", "Oauth token is not valid") from None
-
-    def _client(self, call: Call, claims: Claims | None) -> str:
-        key = call.headers.get("x-api-key", "").strip()
-        if not key:
-            raise _refuse("403000", "Api Key is required")
-        if claims is not None and key != claims.client_id:
-            raise _refuse("403003", "Api Key is invalid")
-        if self._store.get(Scope(self._installation.org_id, ""), "clients", key) is None:
-            raise _refuse("403003", "Api Key is invalid")
-        return key
 
     def _organisation(self, call: Call, claims: Claims | None) -> str:
         org = call.headers.get("x-gw-ims-org-id", "").strip()
@@ -99,20 +108,13 @@ class Gateway:
             for document in self._store.list(scope, "sandboxes"):
                 if document.body["id"] == wanted:
                     return document.body
-            raise ApiError(
-                404,
-                "FLOW-2103-404",
-                "Sandbox not found",
-                f"There is no sandbox with id '{wanted}'.",
-            )
+            raise _no_sandbox("FLOW-2103-404", f"There is no sandbox with id '{wanted}'.")
         found = self._store.get(scope, "sandboxes", name or DEFAULT_SANDBOX)
         if found is None:
-            raise ApiError(
-                404,
-                "FLOW-2100-404",
-                "Sandbox not found",
-                f"There is no sandbox '{name}'.",
-            )
+            raise _no_sandbox("FLOW-2100-404", f"There is no sandbox '{name}'.")
+        if wanted and found.body["id"] != wanted:
+            detail = f"'{wanted}' is not the id of the sandbox '{name}'."
+            raise _no_sandbox("FLOW-2103-404", detail)
         return found.body
 
     @staticmethod

@@ -23,8 +23,9 @@ from headrace.model.flow import FlowRevision
 from headrace.runtime import columns as column_building
 from headrace.runtime.generate import GeneratedFunction, Generator
 from headrace.runtime.shapes import Column, NoShape, columns_of
+from headrace.runtime.validator import validator
 from headrace.xdm.arrow import FAILED_SCHEMA, SYSTEM_METADATA
-from headrace.xdm.check import CODES, Violation, conform
+from headrace.xdm.check import CODES, Violation
 from headrace.xdm.fields import Field
 
 DECODE_CODE = "INGEST-1401-400"
@@ -137,6 +138,7 @@ class Pipeline:
     def __init__(self, revision: FlowRevision) -> None:
         self.revision = revision
         self.tree = Field.from_json(revision.schema)
+        self._validate = validator(self.tree)
         self.mapping: CompiledMapping | None = None
         self.columns: list[Column] = []
         self.generated: GeneratedFunction | None = None
@@ -313,9 +315,7 @@ class Pipeline:
                 warn(warning.destination, warning.message)
         else:
             row = record
-        violations: list[Violation] = []
-        finished = conform(row, self.tree, "", violations)
-        return finished if isinstance(finished, dict) else {}, violations
+        return self._validate(row)
 
     def check(self, text: bytes, envelope: bool, received: int) -> list[Violation]:
         """The violations of one record, for synchronous validation."""

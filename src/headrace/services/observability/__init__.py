@@ -1,0 +1,5 @@
+"""Observability Insights: what was ingested, as time series computed from commits."""
+
+from headrace.services.observability.routes import routes
+
+__all__ = ["routes"]
