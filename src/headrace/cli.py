@@ -7,6 +7,14 @@ from pathlib import Path
 from headrace import __version__
 from headrace.errors import ConfigurationError, HeadraceError
 
+_MAP_FILES = {
+    "mapping": "mapping set, as the API takes it; without one records are XDM already",
+    "schema": "schema, resolved or authored, or an export",
+    "flow": "flow revision, in place of mapping and schema",
+    "parquet": "write landed rows here too",
+    "failed": "write failed records here, with their reasons",
+}
+
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
@@ -37,6 +45,13 @@ def parser() -> argparse.ArgumentParser:
     )
     sql.add_argument("--format", choices=("table", "json", "csv"), default="table")
 
+    run = commands.add_parser(
+        "map", help="run newline-delimited JSON through a mapping, without a server"
+    )
+    for name in ("mapping", "schema", "flow", "parquet", "failed"):
+        run.add_argument(f"--{name}", type=Path, metavar="FILE", help=_MAP_FILES[name])
+    run.add_argument("--tenant", help="tenant id that an exported schema leaves open")
+
     xdm = commands.add_parser("xdm", help="the standard library of XDM components")
     actions = xdm.add_subparsers(dest="action", required=True, metavar="ACTION")
     load = actions.add_parser("import", help="load a checkout of the public XDM repository")
@@ -62,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _sql(options)
         if options.command == "xdm":
             return _import(options)
+        if options.command == "map":
+            return _map(options)
         return _serve(options)
     except HeadraceError as error:
         print(f"headrace: {error}", file=sys.stderr)
@@ -84,6 +101,18 @@ def _sql(options: argparse.Namespace) -> int:
     if not settings.data_dir.is_dir():
         raise ConfigurationError(f"there is no data directory {settings.data_dir}")
     return run(settings.data_dir, options.query, options.format, sys.stdout)
+
+
+def _map(options: argparse.Namespace) -> int:
+    from headrace.runtime.offline import run
+
+    names = ("mapping", "schema", "flow", "tenant", "parquet", "failed")
+    return run(
+        records=sys.stdin.buffer,
+        rows=sys.stdout.buffer,
+        report=sys.stderr,
+        **{name: getattr(options, name) for name in names},
+    )
 
 
 def _import(options: argparse.Namespace) -> int:

@@ -47,8 +47,8 @@ def datasets(data_dir: Path) -> list[Dataset]:
     return [Dataset(*row) for row in rows]
 
 
-def open_session(data_dir: Path, sql: str) -> duckdb.DuckDBPyConnection:
-    """A connection with a view for each table that `sql` mentions."""
+def load_extensions() -> duckdb.DuckDBPyConnection:
+    """A connection that reads Iceberg tables and downloads nothing."""
     session = duckdb.connect(
         config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     )
@@ -57,6 +57,12 @@ def open_session(data_dir: Path, sql: str) -> duckdb.DuckDBPyConnection:
         session.execute(f"LOAD {_text(str(file))}")
     session.execute("SET TimeZone = 'UTC'")
     session.execute("SET unsafe_enable_version_guessing = false")
+    return session
+
+
+def open_session(data_dir: Path, sql: str) -> duckdb.DuckDBPyConnection:
+    """A connection with a view for each table that `sql` mentions."""
+    session = load_extensions()
     lake = Lake(data_dir)
     text, seen = sql.lower(), set[tuple[str, str]]()
     for number, dataset in enumerate(datasets(data_dir)):

@@ -5,7 +5,7 @@ are never inferred.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from types import NoneType
 from typing import Any
 
@@ -18,6 +18,7 @@ from headrace.runtime.shapes import Column
 from headrace.xdm.arrow import arrow_type
 from headrace.xdm.fields import Field
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _json_text = msgspec.json.Encoder().encode
 
 
@@ -63,8 +64,14 @@ def _timestamps(values: Sequence[datetime | str | None]) -> pa.Array:
                 pass  # valid for Python, not for Arrow: one by one
         values = [to_date_time(v) if isinstance(v, str) else v for v in values]
     # Arrow converts aware datetimes one attribute look-up at a time, 50 times slower than integers
-    ticks = [None if v is None else round(v.timestamp() * 1_000_000) for v in values]  # type: ignore[union-attr]
+    ticks = [None if v is None else _ticks(v) for v in values]  # type: ignore[arg-type]
     return pa.array(ticks, pa.int64()).cast(pa.timestamp("us", "UTC"))
+
+
+def _ticks(moment: datetime) -> int:
+    """Microseconds since the epoch, exact for every year."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def _offsets(values: Sequence[Any], flat: list[Any]) -> list[int | None]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -29,6 +30,9 @@ from headrace.xdm.check import CODES, Violation
 from headrace.xdm.fields import Field
 
 DECODE_CODE = "INGEST-1401-400"
+WRITE_CODE = "DCVS-1116-400"
+DEFECT_CODE = "DCVS-1117-500"
+"""Ours, for what the original publishes no code for."""
 MOST_WARNING_KINDS = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -78,6 +82,7 @@ class Batch:
     received: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    frames: list[Frame] = field(default_factory=list)
 
     @property
     def records(self) -> int:
@@ -90,15 +95,20 @@ class Batch:
         self.next = frame.end
         self.sequence = frame.meta.sequence + frame.count
         self.input_bytes += len(frame.body)
+        self.frames.append(frame)
         self.pipeline.run(frame, self)
 
     def good(self, batch_id: str) -> pa.Table | None:
         """The good rows with their system metadata, or None. Rows Arrow cannot hold become failures first."""
         if not self.offsets:
             return None
-        arrays = self.pipeline.assemble(self)
-        if not self.offsets:
-            return None
+        try:
+            arrays = self.pipeline.assemble(self)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            self.pipeline.isolate(self)
+            if not self.offsets:
+                return None
+            arrays = self.pipeline.assemble(self)
         count = len(self.offsets)
         flow = self.pipeline.revision.flow_id
         metadata = {
@@ -206,13 +216,15 @@ class Pipeline:
         failed: list[tuple[int, str, str, str]] = []
         warned: list[tuple[int, str]] = []
         before = [len(column) for column in batch.values]
-        function.run(
-            decoded,
-            batch.values,
-            failed,
-            warned,
-            lambda i: self._context(frame, positions[i]),
-        )
+        try:
+            function.run(
+                decoded, batch.values, failed, warned, lambda i: self._context(frame, positions[i])
+            )  # fmt: skip
+        except Exception:  # a defect of ours met a record: one by one, the others still land
+            for column, length in zip(batch.values, before, strict=True):
+                del column[length:]
+            parts = split(frame)
+            positions, decoded, failed, warned, aside = [], [], [], [], list(range(len(parts)))
         if warned and self.mapping is not None:
             destinations = [rule.rule.destination for rule in self.mapping.rules]
             for rule, message in warned:
@@ -290,10 +302,15 @@ class Pipeline:
             message = f"The record is not a JSON object: {error}"
             self._fail(frame, batch, index, original, "decode", DECODE_CODE, "", message)
             return None
-        row, violations = self.finish(
-            record, batch.envelope, self._context(frame, index, record),
-            lambda destination, message: self._warn(batch, destination, message),
-        )  # fmt: skip
+        try:
+            row, violations = self.finish(
+                record, batch.envelope, self._context(frame, index, record),
+                lambda destination, message: self._warn(batch, destination, message),
+            )  # fmt: skip
+        except Exception as error:  # a defect of ours must not stop a flow
+            message = f"The record could not be processed: {type(error).__name__}"
+            self._fail(frame, batch, index, original, "validate", DEFECT_CODE, "", message)
+            return None
         if violations:
             first = violations[0]
             path = _dotted(first)
@@ -344,6 +361,44 @@ class Pipeline:
                 original, stage, code, path, message, frame.offset + index, receipt, frame.received
             )
         )
+
+    # -- records that columns cannot hold -------------------------------------------------------------------
+
+    def isolate(self, batch: Batch) -> None:
+        """Run a batch anew, setting aside as failures the records whose values no column can hold."""
+        frames, batch.frames = batch.frames, []
+        fresh = self.batch(batch.envelope, batch.partition)
+        for name in ("values", "rows", "offsets", "receipts", "received", "failures", "warnings"):
+            setattr(batch, name, getattr(fresh, name))
+        for frame in frames:
+            if self._holds(batch, lambda trial, frame=frame: self.run(frame, trial)):  # type: ignore[misc]
+                self.run(frame, batch)
+                continue
+            for index, part in enumerate(split(frame)):
+                one = partial(self._run_one, frame, index, part)
+                if self._holds(batch, one):
+                    one(batch)
+                else:
+                    text = "A value of the record cannot be stored in the column of its field."
+                    self._fail(frame, batch, index, part[0], "write", WRITE_CODE, "", text)
+        batch.frames = frames
+
+    def _holds(self, like: Batch, fill: Callable[[Batch], None]) -> bool:
+        trial = self.batch(like.envelope, like.partition)
+        fill(trial)
+        try:
+            self.assemble(trial)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            return False
+        return True
+
+    def _run_one(self, frame: Frame, index: int, part: tuple[bytes, bytes], batch: Batch) -> None:
+        if batch.values:
+            before = [len(column) for column in batch.values]
+            parts = [(b"", b"")] * index + [part]
+            self._run_aside(frame, batch, [index], parts, before)
+        else:
+            self._run_plain(frame, batch, index, *part)
 
     # -- columns --------------------------------------------------------------------------------------------
 

@@ -1,139 +1,220 @@
-"""Runs of streaming flows, computed from commits: one a flow and time window in which records were received."""
+"""Runs of streaming flows, computed from commits: one a flow and time window in which something was committed.
 
+Windows are aligned to multiples of their length since the epoch. Which windows there are, and when the first and
+last commit of each was, comes from indexes alone; the bodies of commits are read only for runs that are answered,
+and what was made of them is kept until the window gets another commit.
+"""
+
+import hashlib
 import json
-import uuid
+import threading
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from headrace.runtime.run_metrics import Commit, measured
 from headrace.store.documents import Document, Scope, Store
 
-_NAMESPACE = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
+NARROW = 64
+"""Up to so many flows are looked up one by one; for more, each window is read over all flows."""
+
+KEPT = 2048
+"""Measured runs that are remembered."""
+
+WINDOWS_KEPT = 4
+"""Windows whose runs, over all flows, are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One flow in one window. Milliseconds since the epoch; `commits` counts rows of commits."""
+
+    flow_id: str
+    start: int
+    length: int
+    first: int
+    last: int
+    commits: int
+
+    @property
+    def id(self) -> str:
+        """A UUID of version 7: the window's start, then digits that follow from the flow."""
+        digest = hashlib.sha256(f"{self.flow_id}:{self.start}".encode()).hexdigest()
+        return _uuid7(self.start, digest)
+
+
+def _uuid7(ms: int, digest: str) -> str:
+    head = f"{ms:012x}"
+    variant = "89ab"[int(digest[3], 16) & 3]
+    return f"{head[:8]}-{head[8:]}-7{digest[:3]}-{variant}{digest[4:7]}-{digest[7:19]}"
+
+
+def moment(run_id: str) -> int | None:
+    """The time inside a run's window that its id tells; None when it is not the id of a run."""
+    digits = run_id.replace("-", "")
+    if len(digits) != 32 or len(run_id) != 36 or digits[12] != "7":
+        return None
+    try:
+        return int(digits[:12], 16)
+    except ValueError:
+        return None
+
+
+class RunHistory:
+    """The runs of a store, thread-safe. `base_url` begins the links to failed records."""
+
+    def __init__(self, store: Store, window_seconds: int, base_url: str) -> None:
+        self._store = store
+        self.length = window_seconds * 1000
+        self._url = f"{base_url.rstrip('/')}/data/foundation/export/batches"
+        self._lock = threading.Lock()
+        self._windows: dict[int, tuple[tuple[int, int], Sequence[Run]]] = {}
+        self._measured: dict[tuple[str, int], tuple[tuple[Any, ...], dict[str, Any]]] = {}
+
+    def window(self, ms: int) -> int:
+        """The start of the window that a time is in."""
+        return ms // self.length * self.length
+
+    def windows(
+        self, flows: Collection[str], oldest: int, newest: int, *, ascending: bool = False
+    ) -> Iterator[Iterator[Run]]:
+        """The flows' runs of one window after another, newest window first, between two times (inclusive).
+
+        Within a window they come in order of their first commit, in the same direction.
+        """
+        low, high = self.window(oldest), self.window(newest) + self.length - 1
+        narrow = len(flows) <= NARROW
+        while low <= high:
+            edge = self._edge(flows if narrow else None, low, high, ascending)
+            if edge is None:
+                return
+            start = self.window(edge)
+            found = self._in_window(flows, narrow, start)
+            yield (run for run in (found if ascending else reversed(found)) if run.flow_id in flows)
+            if ascending:
+                low = start + self.length
+            else:
+                high = start - 1
+
+    def last(self, flow_id: str) -> Run | None:
+        """The newest run of a flow."""
+        edge = self._edge((flow_id,), 0, 1 << 62, ascending=False)
+        return None if edge is None else self._in_window((flow_id,), True, self.window(edge))[0]
+
+    def find(self, flows: Collection[str], run_id: str) -> Run | None:
+        """The run of one of the flows with that id."""
+        ms = moment(run_id)
+        if ms is None:
+            return None
+        runs = self._in_window(flows, len(flows) <= NARROW, self.window(ms))
+        return next((run for run in runs if run.id == run_id and run.flow_id in flows), None)
+
+    def _edge(
+        self, flows: Collection[str] | None, low: int, high: int, ascending: bool
+    ) -> int | None:
+        """The first or last commit between two times."""
+        word, best = ("min", min) if ascending else ("max", max)
+        query = f"SELECT {word}(committed) FROM commits WHERE committed>=? AND committed<=?"
+        db = self._store.connection
+        if flows is None:
+            found = [db.execute(query, (low, high)).fetchone()[0]]
+        else:
+            query += " AND flow_id=?"
+            found = [db.execute(query, (low, high, flow)).fetchone()[0] for flow in flows]
+        known = [ms for ms in found if ms is not None]
+        return best(known) if known else None
+
+    def _in_window(self, flows: Collection[str], narrow: bool, start: int) -> Sequence[Run]:
+        """The runs of one window by their first commit: of the flows, or unless `narrow` of all there are."""
+        where, values = "committed>=? AND committed<?", [start, start + self.length]
+        if narrow:
+            where += f" AND flow_id IN ({','.join('?' * len(flows))})"
+            return self._grouped(where, [*values, *flows], start)
+        state = self._store.connection.execute(
+            f"SELECT count(*), max(committed) FROM commits WHERE {where}", values
+        ).fetchone()
+        kept = self._windows.get(start)
+        if kept is None or kept[0] != state:
+            kept = (state, self._grouped(where, values, start))
+            with self._lock:
+                _remember(self._windows, start, kept, WINDOWS_KEPT)
+        return kept[1]
+
+    def _grouped(self, where: str, values: list[Any], start: int) -> Sequence[Run]:
+        rows = self._store.connection.execute(
+            "SELECT flow_id, min(committed), max(committed), count(*) FROM commits"
+            f" WHERE {where} GROUP BY flow_id ORDER BY 2",
+            values,
+        )
+        return [Run(id, start, self.length, first, last, count) for id, first, last, count in rows]
+
+    def item(self, scope: Scope, flow: Document, run: Run, now: int) -> dict[str, Any]:
+        """The run as Flow Service answers it; `now`: milliseconds since the epoch."""
+        body = flow.body
+        who = ("createdBy", "updatedBy", "createdClient", "updatedClient", "sandboxId")
+        found = self._measure(flow, run, now)
+        state = found["metrics"]["statusSummary"]["status"]
+        tag = zlib.crc32(f"{run.id}:{run.commits}:{run.last}:{state}".encode())
+        return {
+            "id": run.id,
+            "createdAt": run.first,
+            "updatedAt": run.last,
+            **{name: body[name] for name in who if name in body},
+            "sandboxName": scope.sandbox,
+            "imsOrgId": scope.org,
+            "flowId": run.flow_id,
+            "flowSpec": body.get("flowSpec"),
+            "etag": f'"{tag:08x}-0000-0200-0000-{run.last // 1000:08x}0000"',
+            **found,
+        }
+
+    def details(self, flow: Document, now: int) -> dict[str, Any] | None:
+        """What a flow's item says of its newest run; None when there is none."""
+        run = self.last(flow.id)
+        if run is None:
+            return None
+        metrics = self._measure(flow, run, now)["metrics"]
+        return {
+            "id": run.id,
+            "state": metrics["statusSummary"]["status"],
+            **metrics["durationSummary"],
+        }
+
+    def _measure(self, flow: Document, run: Run, now: int) -> dict[str, Any]:
+        """Metrics and activities; the same as long as the window has the same commits and is open or over."""
+        key = (run.flow_id, run.start)
+        over = now >= run.start + run.length
+        state = (run.first, run.last, run.commits, over)
+        kept = self._measured.get(key)
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        rows = self._store.connection.execute(
+            "SELECT batch_id, committed, kind, body FROM commits"
+            " WHERE flow_id=? AND committed>=? AND committed<? ORDER BY committed",
+            (run.flow_id, run.start, run.start + run.length),
+        )
+        commits = [Commit(id, at, kind, json.loads(text)) for id, at, kind, text in rows]
+        activity = _uuid7(run.start, hashlib.sha256(f"{run.id}:activity".encode()).hexdigest())
+        found = measured(flow.body, run.start, commits, over, activity, self._url)
+        with self._lock:
+            _remember(self._measured, key, (state, found), KEPT)
+        return found
+
+
+def _remember(kept: dict[Any, Any], key: Any, value: Any, most: int) -> None:
+    while len(kept) >= most:
+        kept.pop(next(iter(kept)))
+    kept[key] = value
 
 
 def run_items(
     store: Store, scope: Scope, flow: Document, window_seconds: int, now_ms: int
 ) -> list[dict[str, Any]]:
-    """Run items of one flow (Flow Service, runs), newest window first."""
-    windows: dict[int, list[tuple[str, int, dict[str, Any]]]] = {}
-    rows = store.connection.execute(
-        "SELECT batch_id, committed, body FROM commits WHERE flow_id=? ORDER BY committed",
-        (flow.id,),
-    )
-    length = window_seconds * 1000
-    for batch_id, committed, text in rows:
-        windows.setdefault(committed // length * length, []).append(
-            (batch_id, committed, json.loads(text))
-        )
+    """All run items of one flow, newest window first."""
+    history = RunHistory(store, window_seconds, "")
     return [
-        _item(scope, flow, start, length, windows[start], now_ms)
-        for start in sorted(windows, reverse=True)
+        history.item(scope, flow, run, now_ms)
+        for runs in history.windows((flow.id,), 0, now_ms)
+        for run in runs
     ]
-
-
-def _item(
-    scope: Scope, flow: Document, start: int, length: int, commits: list[tuple[str, int, dict[str, Any]]], now: int
-) -> dict[str, Any]:  # fmt: skip
-    total = {
-        name: sum(body[name] for _, _, body in commits)
-        for name in ("records", "failed", "warnings", "bytes", "input_bytes")
-    }
-    over = now >= start + length
-    state = "inProgress"
-    if over:
-        state = (
-            "success" if not total["failed"] else "partialSuccess" if total["records"] else "failed"
-        )
-    first, last = commits[0][2]["started"], commits[-1][1]
-    latencies = [committed - body["received"] for _, committed, body in commits]
-    activity = str(uuid.uuid5(_NAMESPACE, f"{flow.id}:{start}:activity"))
-    errors = _merge(commits, "errors", "recordCount")
-    warnings = _merge(commits, "warningInfo", "count")
-    records = {
-        "inputRecordCount": total["records"] + total["failed"],
-        "createdRecordCount": total["records"],
-        "outputRecordCount": total["records"],
-        "updatedRecordCount": 0,
-        "skippedRecordCount": 0,
-        "failedRecordCount": total["failed"],
-        "warningRecordCount": total["warnings"],
-        "failedInfo": [
-            {"code": c, "message": m, "count": n, "type": "Error"} for (c, m), n in errors
-        ],
-        "warningInfo": [
-            {"code": c, "message": m, "count": n, "type": "Warning"} for (c, m), n in warnings
-        ],
-        "skippedInfo": [],
-    }
-    sizes = {"inputBytes": total["input_bytes"], "outputBytes": total["bytes"]}
-    duration: dict[str, Any] = {"startedAtUTC": first}
-    if over:
-        duration["completedAtUTC"] = last
-    latency = {
-        "minMs": min(latencies), "maxMs": max(latencies), "avgMs": sum(latencies) // len(latencies),
-    }  # fmt: skip
-    files = {
-        "inputFileCount": 0,
-        "outputFileCount": sum(len(body["files"]) for _, _, body in commits),
-    }
-    problems = [{"code": "CONNECTOR-2001-500", "message": m} for (_, m), _ in errors]
-    status = {"status": state, "errors": problems, "activityRefs": [activity]}
-    body = flow.body
-    return {
-        "id": str(uuid.uuid5(_NAMESPACE, f"{flow.id}:{start}")),
-        "createdAt": first,
-        "updatedAt": last,
-        **{
-            k: body[k]
-            for k in ("createdBy", "updatedBy", "createdClient", "updatedClient")
-            if k in body
-        },
-        "sandboxId": body.get("sandboxId"),
-        "sandboxName": scope.sandbox,
-        "imsOrgId": scope.org,
-        "flowId": flow.id,
-        "flowSpec": body.get("flowSpec"),
-        "etag": f'"{last:x}"',
-        "metrics": {
-            "durationSummary": duration,
-            "latencySummary": latency,
-            "sizeSummary": sizes,
-            "recordSummary": records,
-            "fileSummary": files | {"activityRefs": [activity]},
-            "statusSummary": status,
-        },
-        "activities": [
-            {
-                "id": activity,
-                "name": "Promotion Activity",
-                "updatedAtUTC": last,
-                "durationSummary": duration,
-                "latencySummary": latency,
-                "sizeSummary": sizes,
-                "recordSummary": records,
-                "fileSummary": files,
-                "statusSummary": {"status": state, "errors": problems},
-                "sourceInfo": [
-                    {"id": id, "type": "SourceConnection"}
-                    for id in body.get("sourceConnectionIds", [])
-                ],
-                "targetInfo": [
-                    {
-                        "id": id,
-                        "type": "TargetConnection",
-                        "reference": {"type": "Batch", "ids": [batch for batch, _, _ in commits]},
-                    }
-                    for id in body.get("targetConnectionIds", [])
-                ],
-            }
-        ],
-    }
-
-
-def _merge(
-    commits: list[tuple[str, int, dict[str, Any]]], key: str, count: str
-) -> list[tuple[tuple[str, str], int]]:
-    found: dict[tuple[str, str], int] = {}
-    for _, _, body in commits:
-        for entry in body.get(key, ()):
-            what = (entry["code"], entry.get("description") or entry.get("message", ""))
-            found[what] = found.get(what, 0) + entry[count]
-    return sorted(found.items(), key=lambda item: -item[1])[:100]

@@ -72,7 +72,10 @@ def parse_date_time(text: str) -> datetime:
     """RFC 3339 text as an aware datetime in UTC, to the microsecond; ValueError when it is none."""
     if not _DATE_TIME.fullmatch(text):
         raise ValueError(text)
-    return datetime.fromisoformat(_to_microseconds(text)).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(_to_microseconds(text)).astimezone(UTC)
+    except OverflowError:
+        raise ValueError(text) from None
 
 
 def _to_microseconds(text: str) -> str:
@@ -231,7 +234,12 @@ def _scalar(value: Any, field: Field, pointer: str, found: list[Violation]) -> A
         if type(value) is float:
             return value
         if type(value) is int:
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                text = f"{str(value)[:20]}… is beyond the range of a double"
+                found.append(Violation("maximum" if value > 0 else "minimum", pointer, text))
+                return None
     elif kind == "boolean":
         if type(value) is bool:
             return value

@@ -8,6 +8,9 @@ def breaking_changes(before: Field, after: Field, path: str = "") -> list[str]:
     where = path or "the root"
     if before.kind != after.kind:
         return [f"{where} changes from {before.kind} to {after.kind}"]
+    if before.kind == "object" and bool(before.properties) != bool(after.properties):
+        # without declared fields an object is stored as text
+        return [f"{where} {'begins' if after.properties else 'ceases'} to declare fields"]
     found = _narrowed(before, after, where)
     for name, child in before.properties.items():
         at = f"{path}.{name}" if path else name

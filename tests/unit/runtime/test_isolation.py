@@ -1,0 +1,69 @@
+"""Values that no column can hold fail alone: their neighbours land, and the flow goes on."""
+
+import json
+from typing import Any
+
+import pytest
+
+from headrace.log.frames import MESSAGES, Frame, Meta
+from headrace.model.flow import FlowRevision, Rule
+from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.xdm.fields import Field
+
+TREE = Field(
+    "object",
+    properties={"a": Field("string"), "n": Field("number"), "at": Field("date-time")},
+)
+
+
+def landed(
+    records: list[dict[str, Any]], rules: tuple[Rule, ...] | None, envelope: bool = False
+) -> tuple[list[Any], Batch]:
+    pipeline = Pipeline(FlowRevision("f", 1, "o", "prod", "d", "s", "1.0", TREE.to_json(), rules))
+    batch = pipeline.batch(envelope, "inlet-0")
+    for start in range(0, len(records), 2):
+        part = records[start : start + 2]
+        body = b'{"messages":[' + b",".join(json.dumps(r).encode() for r in part) + b"]}"
+        batch.add(Frame(start, len(part), 0, Meta(MESSAGES, "f", 1, start, "r"), body))
+    table = batch.good("batch")
+    return ([] if table is None else table.to_pylist()), batch
+
+
+@pytest.mark.parametrize("rules", [
+    (Rule("EXPRESSION", "iif(bad == 'yes', '\\ud800', text)", "a"),),
+    (Rule("EXPRESSION", "iif(bad == 'yes', '\\ud800', text)", "a"), Rule("ATTRIBUTE", "at", "at")),
+])  # fmt: skip
+def test_a_lone_surrogate_fails_its_record_and_no_other(rules: tuple[Rule, ...]) -> None:
+    records = [
+        {"bad": "yes" if n == 3 else "no", "text": f"t{n}", "at": "2024-01-01T00:00:00Z"}
+        for n in range(7)
+    ]
+    rows, batch = landed(records, rules)
+    assert [row["a"] for row in rows] == ["t0", "t1", "t2", "t4", "t5", "t6"]
+    assert [row["_acp_system_metadata"]["sourceOffset"] for row in rows] == [0, 1, 2, 4, 5, 6]
+    assert [(f.offset, f.stage, json.loads(f.original)) for f in batch.failures] == [
+        (3, "write", records[3])
+    ]
+    assert (batch.start, batch.next, batch.records) == (0, 7, 7)
+
+
+def test_numbers_and_dates_beyond_every_range_fail_alone() -> None:
+    records: list[dict[str, Any]] = [
+        {"a": "fine"},
+        {"at": "0001-01-01T00:00:00+10:00"},
+        {"n": 10**400},
+        {"at": "9999-12-31T23:59:59.999Z", "n": 1},
+        {"at": "9999-12-31T23:59:59.9999999Z"},
+    ]
+    pipeline = Pipeline(FlowRevision("f", 1, "o", "prod", "d", "s", "1.0", TREE.to_json(), None))
+    batch = pipeline.batch(False, "inlet-0")
+    body = b'{"messages":[' + b",".join(json.dumps(r).encode() for r in records) + b"]}"
+    batch.add(Frame(0, len(records), 0, Meta(MESSAGES, "f", 1, 0, "r"), body))
+    table = batch.good("batch")
+    assert table is not None
+    assert [row["_acp_system_metadata"]["sourceOffset"] for row in table.to_pylist()] == [0, 3, 4]
+    assert [(f.offset, f.code) for f in batch.failures] == [
+        (1, "DCVS-1105-400"),
+        (2, "DCVS-1113-400"),
+    ]
+    assert str(table["at"][1]) == "9999-12-31 23:59:59.999000+00:00"
