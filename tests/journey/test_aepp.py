@@ -3,27 +3,12 @@
 import time
 from typing import Any
 
-import aepp
 import pytest
 from aepp import catalog, flowservice, ingestion, schema
 
 from headrace.testing.server import HTTP_SPEC, LAKE_SPEC, ServerProcess
 
 PROFILE = "https://ns.adobe.com/xdm/context/profile"
-
-
-@pytest.fixture
-def configured(server: ServerProcess) -> ServerProcess:
-    credentials = server.credentials()
-    base = credentials["base_url"]
-    aepp.configure(
-        org_id=credentials["org_id"], secret=credentials["client_secret"],
-        client_id=credentials["client_id"], scopes=credentials["scopes"], sandbox=credentials["sandbox"],
-    )  # fmt: skip
-    aepp.config.endpoints["global"] = base
-    aepp.config.endpoints["streaming"]["collection"] = base
-    aepp.config.config_object["oauthTokenEndpointV2"] = f"{base}/ims/token/v3"
-    return server
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -5,6 +5,7 @@ the operator lists them. A name is resolved once and the connection goes to the 
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,18 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolver = Callable[[str, int], Sequence[str]]
 
-# Shared address space (carrier-grade NAT) is not "private" in the standard library's sense.
+# What the standard library takes for public, or not in all its versions.
 _ALSO_REFUSED: tuple[Network, ...] = (
-    ipaddress.ip_network("100.64.0.0/10"),
-    ipaddress.ip_network("64:ff9b::/96"),
-    ipaddress.ip_network("64:ff9b:1::/48"),
-    ipaddress.ip_network("2002::/16"),
+    ipaddress.ip_network("100.64.0.0/10"),  # shared address space; a cloud's metadata service
+    ipaddress.ip_network("168.63.129.16/32"),  # a cloud's host agent
+    ipaddress.ip_network("192.0.0.0/24"),  # protocol assignments; a cloud's metadata service
+    ipaddress.ip_network("192.88.99.0/24"),  # relays into 2002::/16
+    ipaddress.ip_network("2002::/16"),  # IPv4 addresses in disguise
     ipaddress.ip_network("2001::/32"),
 )
+# All other IPv6 space is local, unassigned, or IPv4 in disguise (::/96, 64:ff9b::/96, fec0::/10).
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NOT_IN_NAMES = re.compile(r"[\x00-\x20\x7f@/\\?#%:\[\]]")
 
 
 class EgressRefused(Terminal):
@@ -97,6 +102,8 @@ def _public(address: Address) -> bool:
         address in network for network in _ALSO_REFUSED if network.version == address.version
     ):
         return False
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
     return address.is_global
 
 
@@ -112,10 +119,14 @@ class Egress:
         name = host.strip().strip("[]").rstrip(".").lower()
         if not name:
             raise EgressRefused("The host is empty.")
+        if not 0 < port < 65536:
+            raise EgressRefused(f"{port} is not a port: ports are 1 to 65535.")
         literal = _literal(name)
         if literal is not None:
             self._admit(_plain(literal), name, port)
             return str(_plain(literal))
+        if _NOT_IN_NAMES.search(name):
+            raise EgressRefused(f"'{name}' is not the name of a host.")
         try:
             addresses = self._resolver(name, port)
         except (OSError, UnicodeError) as error:

@@ -1,4 +1,7 @@
-"""Access tokens: signed, so that they survive a restart and need no table."""
+"""Access tokens: signed, so that they survive a restart and need no table.
+
+A token proves who it was issued to. Whether that client still exists is asked of `security.clients` at each call.
+"""
 
 import secrets
 import time
@@ -18,12 +21,13 @@ class TokenInvalid(HeadraceError):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Who a token speaks for. `expires` is seconds since the epoch."""
+    """Who a token speaks for. `issued` and `expires` are seconds since the epoch."""
 
     client_id: str
     org_id: str
     user_id: str
     scopes: frozenset[str]
+    issued: int
     expires: int
 
 
@@ -58,16 +62,17 @@ class Tokens:
                 token,
                 self._key,
                 algorithms=["HS256"],
-                options={"verify_exp": False, "verify_iat": False, "require": ["exp"]},
+                options={"verify_exp": False, "verify_iat": False, "require": ["exp", "iat"]},
             )
             claims = Claims(
                 client_id=str(data["client_id"]),
                 org_id=str(data["org"]),
                 user_id=str(data["user_id"]),
                 scopes=frozenset(filter(None, str(data["scope"]).split(","))),
+                issued=int(data["iat"]),
                 expires=int(data["exp"]),
             )
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError, UnicodeError):
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError):
             raise TokenInvalid("The token is not valid.") from None
         if claims.expires <= self._clock():
             raise TokenInvalid("The token has expired.")

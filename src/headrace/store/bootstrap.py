@@ -4,15 +4,18 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headrace.errors import ConfigurationError
 from headrace.model.ids import hex_id, uuid_text
+from headrace.security.clients import SCOPES, new_secret, technical_account
+from headrace.security.digests import digest, fits
 from headrace.security.keys import write_private
 from headrace.store.documents import Scope, Store
 
-SCOPES = "openid,AdobeID,read_organizations,additional_info.projectedProductContext,session"
 _NOWHERE = ""  # organisations and clients belong to no sandbox
 
 
@@ -28,16 +31,12 @@ class Installation:
     sandbox_id: str
 
 
-def secret_digest(secret: str, salt: str) -> str:
-    """The stored form of a client's secret. Secrets are random, so one keyed hash is enough."""
-    return hmac.new(bytes.fromhex(salt), secret.encode(), hashlib.sha256).hexdigest()
-
-
 def bootstrap(store: Store, data_dir: Path, base_url: str) -> Installation:
     """Set up what is missing; the same answer on every later start.
 
     `credentials.json` is rewritten when `base_url` changed. When it was lost or does not fit the stored client
-    (a crash between the two writes), the client gets a new secret.
+    (a crash between the two writes), the client gets a new secret and its older tokens end. Clients that were
+    added later, and the client's revocation, stay as they are.
     """
     path = data_dir / "credentials.json"
     with store.transaction():
@@ -78,15 +77,14 @@ def bootstrap(store: Store, data_dir: Path, base_url: str) -> Installation:
         credentials = _read(path)
         client = store.list(scope, "clients")
         if not client or credentials is None or not _fits(credentials, client[0].body):
-            secret = f"p8e-{secrets.token_urlsafe(32)}"
-            salt = secrets.token_hex(16)
+            secret = new_secret()
             client_id = client[0].id if client else secrets.token_hex(16)
             body = {
+                **(_ended(client[0].body) if client else {"name": "bootstrap"}),
                 "clientId": client_id,
-                "salt": salt,
-                "secret": secret_digest(secret, salt),
+                "secret": digest(secret),
                 "scopes": SCOPES,
-                "userId": f"{client_id[:24].upper()}@techacct.adobe.com",
+                "userId": technical_account(client_id),
             }
             if client:
                 store.replace(scope, "clients", client_id, body)
@@ -101,6 +99,12 @@ def bootstrap(store: Store, data_dir: Path, base_url: str) -> Installation:
                 "scopes": SCOPES,
                 "sandbox": "prod",
             }
+        elif "salt" in client[0].body:
+            renewed = {
+                **_without_salt(client[0].body),
+                "secret": digest(credentials["client_secret"]),
+            }
+            store.replace(scope, "clients", client[0].id, renewed)
         if credentials["base_url"] != base_url:
             credentials["base_url"] = base_url
             write_private(path, json.dumps(credentials, indent=2).encode() + b"\n")
@@ -114,11 +118,24 @@ def bootstrap(store: Store, data_dir: Path, base_url: str) -> Installation:
     )
 
 
-def _fits(credentials: dict[str, str], client: dict[str, str]) -> bool:
-    digest = secret_digest(credentials["client_secret"], client["salt"])
-    return credentials["client_id"] == client["clientId"] and hmac.compare_digest(
-        digest, client["secret"]
-    )
+def _fits(credentials: dict[str, str], client: dict[str, Any]) -> bool:
+    secret = credentials["client_secret"]
+    if credentials["client_id"] != client["clientId"]:
+        return False
+    if "salt" in client:  # as written before secrets were hashed with scrypt
+        salt = bytes.fromhex(client["salt"])
+        keyed = hmac.new(salt, secret.encode(), hashlib.sha256).hexdigest()
+        return hmac.compare_digest(keyed, client["secret"])
+    return fits(secret, client["secret"])
+
+
+def _ended(body: dict[str, Any]) -> dict[str, Any]:
+    """The client without what its old secret gave."""
+    return {**_without_salt(body), "notBefore": int(time.time())}
+
+
+def _without_salt(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "salt"}
 
 
 def _read(path: Path) -> dict[str, str] | None:

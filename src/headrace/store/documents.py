@@ -42,6 +42,25 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX documents_by_title ON documents (org, sandbox, json_extract(body, '$.title'), kind);
     CREATE INDEX audit_by_resource ON documents (json_extract(body, '$.resource')) WHERE kind='audit';
     """,
+    """
+    CREATE INDEX commits_by_time ON commits (committed, flow_id);
+    CREATE TABLE changes (
+        org TEXT NOT NULL, sandbox TEXT NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL,
+        PRIMARY KEY (org, sandbox, kind)
+    ) WITHOUT ROWID;
+    CREATE TRIGGER documents_inserted AFTER INSERT ON documents BEGIN
+        INSERT INTO changes VALUES (NEW.org, NEW.sandbox, NEW.kind, 1)
+        ON CONFLICT (org, sandbox, kind) DO UPDATE SET number=number+1;
+    END;
+    CREATE TRIGGER documents_updated AFTER UPDATE ON documents BEGIN
+        INSERT INTO changes VALUES (NEW.org, NEW.sandbox, NEW.kind, 1)
+        ON CONFLICT (org, sandbox, kind) DO UPDATE SET number=number+1;
+    END;
+    CREATE TRIGGER documents_deleted AFTER DELETE ON documents BEGIN
+        INSERT INTO changes VALUES (OLD.org, OLD.sandbox, OLD.kind, 1)
+        ON CONFLICT (org, sandbox, kind) DO UPDATE SET number=number+1;
+    END;
+    """,
 )
 
 
@@ -105,7 +124,7 @@ class Store:
         with self.transaction() as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-                for statement in filter(None, (part.strip() for part in script.split(";"))):
+                for statement in _statements(script):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version={number}")
 
@@ -197,6 +216,45 @@ class Store:
         ).fetchone()
         return (row[0], row[1], row[2])
 
+    def changes(self, scope: Scope, kind: str) -> int:
+        """A number that grows with every creation, change and deletion of the kind, whoever made it.
+
+        Reading it costs the same however many documents there are. Inside a transaction that is rolled back
+        the number falls again, so nothing may be remembered under a number read there.
+        """
+        row = self.connection.execute(
+            "SELECT number FROM changes WHERE org=? AND sandbox=? AND kind=?",
+            (scope.org, scope.sandbox, kind),
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def versions(self, scope: Scope, kind: str) -> dict[str, int]:
+        """Id → version of all of a kind, without reading their bodies."""
+        rows = self.connection.execute(
+            "SELECT id, version FROM documents WHERE org=? AND sandbox=? AND kind=?",
+            (scope.org, scope.sandbox, kind),
+        )
+        return dict(rows.fetchall())
+
+    def some(self, scope: Scope, kind: str, ids: Sequence[str]) -> Iterator[Document]:
+        """The documents with these ids, in no particular order; those that do not exist are left out."""
+        for at in range(0, len(ids), 500):
+            part = ids[at : at + 500]
+            rows = self.connection.execute(
+                "SELECT id, version, created, updated, body FROM documents WHERE org=? AND sandbox=? AND kind=?"
+                f" AND id IN ({','.join('?' * len(part))})",
+                (scope.org, scope.sandbox, kind, *part),
+            )
+            yield from map(_document, rows)
+
+    def first_with(self, scope: Scope, kind: str, path: str, value: str) -> str | None:
+        """The id of one document that has the value at a JSON path (`$.name`), None when none has."""
+        row = self.connection.execute(
+            "SELECT id FROM documents WHERE org=? AND sandbox=? AND kind=? AND json_extract(body, ?)=? LIMIT 1",
+            (scope.org, scope.sandbox, kind, path, value),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def everywhere(self, kind: str) -> Sequence[tuple[Scope, Document]]:
         """All of a kind in every organisation and sandbox, in order of creation."""
         rows = self.connection.execute(
@@ -219,6 +277,16 @@ class Store:
         if found is not None:
             found.close()
             del self._local.connection
+
+
+def _statements(script: str) -> Iterator[str]:
+    """A script's statements; those of a trigger stay together."""
+    statement = ""
+    for part in script.split(";")[:-1]:
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _text(body: dict[str, Any]) -> str:

@@ -199,8 +199,7 @@ class Resolver:
                 _merge(merged, self._referenced({"$ref": node["$ref"]}, document, trail))
                 if not node["$ref"].startswith("#"):
                     out["meta:referencedFrom"] = node["$ref"]
-                if merged.get("type", "object") != "object":
-                    # the target is a scalar or an array, whatever the node says for short
+                if typed(merged):  # the target's kind holds, whatever the node says for short
                     out = {k: v for k, v in out.items() if k not in ("type", "meta:xdmType")}
             _merge(merged, self._composed(node, document, trail))
             out = {k: v for k, v in merged.items() if k not in ("properties", "required")} | out

@@ -1,67 +1,20 @@
 """The tutorial's calls against Flow Service, through the application."""
 
-import json
 from pathlib import Path
 
-import httpx
 import pytest
 
 from headrace.errors import ApiError
-from headrace.http.application import build
 from headrace.http.contract import Caller
-from headrace.http.gateway import Gateway
-from headrace.security.egress import Egress
-from headrace.security.tokens import Tokens
-from headrace.security.vault import Vault
-from headrace.services.flow import FlowService, routes
-from headrace.store.bootstrap import bootstrap
-from headrace.store.documents import Scope, Store
-from headrace.store.revisions import Revisions
-from headrace.testing.calls import InProcess
-from headrace.xdm.fields import Field
+from headrace.store.documents import Scope
+from tests.unit.services.flow_site import BASE, HTTP, LAKE, Site, code
 
-BASE = "/data/foundation/flowservice"
-
-
-HTTP = {"id": "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb", "version": "1.0"}
-LAKE = {"id": "c604ff05-7f1a-43c0-8e18-33bf874cb11c", "version": "1.0"}
 KAFKA = "Apache Kafka"
-
-
-class Site:
-    def __init__(self, directory: Path) -> None:
-        self.store = Store(directory / "store.db")
-        installation = bootstrap(self.store, directory, "http://localhost")
-        tokens, self.revisions = Tokens(b"k" * 32), Revisions(self.store)
-        self.service = FlowService(
-            self.store, self.revisions, Vault.at(directory / "vault.key", self.store), Egress(),
-            "http://localhost", datasets=lambda scope, id: {"schemaRef": {"id": "s"}},
-            schema_tree=lambda scope, id: ("s", "1.0", Field("object")),
-            mapping_set=lambda scope, id, version: None, runs=lambda scope: [],
-            on_change=lambda: None,
-        )  # fmt: skip
-        gateway = Gateway(self.store, tokens, "off", installation)
-        self.client = json.loads((directory / "credentials.json").read_text())
-        headers = {"x-api-key": self.client["client_id"], "x-gw-ims-org-id": self.client["org_id"]}
-        self.web = InProcess(build(routes(self.service), gateway, title="t"), headers)
-
-    def post(self, path: str, body: dict[str, object]) -> str:
-        answer = self.web.post(BASE + path, json=body)
-        assert answer.status_code == 201, answer.text
-        assert set(answer.json()) == {"id", "etag"}
-        return str(answer.json()["id"])
-
-    def publish(self, kind: str, id: str) -> httpx.Response:
-        return self.web.post(f"{BASE}/{kind}/{id}/action?op=publish")
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
-
-
-def code(answer: httpx.Response) -> str:
-    return str(answer.json()["type"].rsplit("/", 1)[1])
 
 
 def test_drafts_are_published_from_the_base_upwards(site: Site) -> None:

@@ -103,9 +103,13 @@ def routes(catalog: CatalogService) -> list[Route]:
         wanted = call.value("dataSetId") or call.value("dataSet")
         if wanted is not None:
             found = {id: item for id, item in found.items() if id in wanted.split(",")}
-        return Answer(200, found)
+        return Answer(200, select(found, call))
 
     def files(call: Call) -> Answer:
+        if "view" in call.params:
+            view(call)
+        elif "id" in call.params:
+            views(call)
         dataset_id = call.params.get("id") or call.value("dataSetId")
         return Answer(
             200, select(catalog.batches.files(_scope(call), dataset_id, call.value("batch")), call)

@@ -1,222 +1,172 @@
-"""Conversion Service's calls."""
+"""The table of Conversion Service's calls; here those about mapping sets and the language."""
 
 from typing import Any
 
+from headrace.errors import ApiError
 from headrace.http.contract import Answer, Call, Route
-from headrace.mapping.errors import MappingSyntaxError
-from headrace.mapping.functions import FUNCTIONS
-from headrace.mapping.operators import OPERATORS, UNARY
-from headrace.mapping.parser import parse
-from headrace.services.conversion import wire
+from headrace.services.conversion import batch_conversions, language, wire
+from headrace.services.conversion.input_routes import InputCalls, scope_of
+from headrace.services.conversion.lists import chosen, number, page
+from headrace.services.conversion.samples import records_of, type_of
 from headrace.services.conversion.service import ConversionService
 from headrace.store.documents import Scope
 
 BASE = "/data/foundation/conversion"
 ALIAS = "/data/foundation"
+COMPUTE_ONLY = {"/mappingSets/validate", "/mappingSets/preview", "/languages/el/validate"}
+"""Calls with a body that store nothing."""
 
 
 def routes(service: ConversionService) -> list[Route]:
-    """All calls, literal paths before those with an id."""
-    calls = _Calls(service)
-    out: list[Route] = []
-
-    def add(method: str, path: str, handler: Any, summary: str) -> None:
+    """All calls; mapping sets also under the path that some published samples use."""
+    sets, inputs = _Calls(service), InputCalls(service)
+    one = "/mappingSets/{id}"
+    each = f"{one}/mappings/{{mappingId}}"
+    conversion = "/xdmBatchConversions/{id}"
+    table = [
+        ("GET", "/mappingSets", sets.sets, "List mapping sets"),
+        ("POST", "/mappingSets", sets.create, "Create a mapping set"),
+        ("POST", "/mappingSets/validate", sets.validate, "Validate mappings"),
+        ("POST", "/mappingSets/preview", sets.preview, "Preview mapped records"),
+        ("GET", "/mappingSets/suggestion", inputs.suggestion, "Suggest mappings by name"),
+        ("GET", one, sets.read, "Read a mapping set"),
+        ("PUT", one, sets.replace, "Write a new version of a mapping set"),
+        ("DELETE", one, sets.delete, "Delete a mapping set"),
+        ("GET", f"{one}/mappings", sets.mappings, "List the mappings of a set"),
+        ("POST", f"{one}/mappings", sets.add_mapping, "Add a mapping"),
+        ("GET", each, sets.mapping, "Read one mapping"),
+        ("PUT", each, sets.change_mapping, "Replace a mapping"),
+        ("DELETE", each, sets.remove_mapping, "Remove a mapping"),
+        ("POST", "/languages/el/validate", sets.expression, "Validate an expression"),
+        ("GET", "/languages/el/functions", sets.functions, "List functions"),
+        ("GET", "/languages/el/operators", sets.operators, "List operators"),
+        ("GET", "/xdmBatchConversions", batch_conversions.listed, "List batch conversions"),
+        ("GET", conversion, batch_conversions.one, "Read a batch conversion"),
+        ("GET", f"{conversion}/activities", batch_conversions.one, "List its activities"),
+        # the client library repeats the path in the activity's
+        (
+            "GET",
+            f"{conversion}/activities/{{activityId:path}}",
+            batch_conversions.one,
+            "Read one activity",
+        ),
+        ("GET", "/schemas", inputs.schemas, "List input schemas"),
+        ("POST", "/schemas", inputs.create_schema, "Create an input schema"),
+        ("POST", "/schemas/upload", inputs.upload_schema, "Create an input schema from a file"),
+        ("GET", "/schemas/{id}", inputs.schema, "Read an input schema"),
+        ("GET", "/samples", inputs.samples, "List samples"),
+        ("POST", "/samples", inputs.create_sample, "Create a sample"),
+        ("POST", "/samples/upload", inputs.upload_sample, "Create a sample from a file"),
+        ("GET", "/samples/{id}", inputs.sample, "Read a sample"),
+        ("PUT", "/samples/{id}", inputs.replace_sample, "Replace a sample"),
+    ]
+    out = []
+    for method, path, handler, summary in table:
+        reads = True if path in COMPUTE_ONLY else None
         for base in (BASE, ALIAS) if path.startswith("/mappingSets") else (BASE,):
-            out.append(Route(method, base + path, handler, "conversion", summary))
-
-    add("GET", "/mappingSets", calls.sets, "List mapping sets")
-    add("POST", "/mappingSets", calls.create, "Create a mapping set")
-    add("POST", "/mappingSets/validate", calls.validate, "Validate mappings")
-    add("POST", "/mappingSets/preview", calls.preview, "Preview mapped records")
-    add("GET", "/mappingSets/{id}", calls.read, "Read a mapping set")
-    add("PUT", "/mappingSets/{id}", calls.replace, "Write a new version of a mapping set")
-    add("DELETE", "/mappingSets/{id}", calls.delete, "Delete a mapping set")
-    add("GET", "/mappingSets/{id}/mappings", calls.mappings, "List the mappings of a set")
-    add("GET", "/mappingSets/{id}/mappings/{mappingId}", calls.mapping, "Read one mapping")
-    add("POST", "/mappingSets/{id}/mappings", calls.add_mapping, "Add a mapping")
-    add("PUT", "/mappingSets/{id}/mappings/{mappingId}", calls.change_mapping, "Replace a mapping")
-    add(
-        "DELETE", "/mappingSets/{id}/mappings/{mappingId}", calls.remove_mapping, "Remove a mapping"
-    )
-    add("GET", "/xdmBatchConversions", calls.batch_conversions, "List batch conversions")
-    add("POST", "/languages/el/validate", calls.expression, "Validate an expression")
-    add("GET", "/languages/el/functions", calls.functions, "List functions")
-    add("GET", "/languages/el/operators", calls.operators, "List operators")
+            out.append(Route(method, base + path, handler, "conversion", summary, reads=reads))
     return out
-
-
-def _scope(call: Call) -> Scope:
-    return Scope(call.who.org_id, call.who.sandbox)
-
-
-def _number(call: Call, name: str, default: int | None) -> int | None:
-    text = call.value(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise wire.refuse(f"The parameter '{name}' must be a number from 0, not {text[:40]!r}.")
-    return int(text)
 
 
 class _Calls:
     def __init__(self, service: ConversionService) -> None:
         self.service = service
 
+    # -- sets -----------------------------------------------------------------------------------------------
+
     def sets(self, call: Call) -> Answer:
-        limit = min(_number(call, "limit", 10) or 0, 1000)
-        start = _number(call, "start", 0) or 0
-        found = self.service.latest(_scope(call), call.flag("expandSchema"))
-        name = call.value("name")
-        if name is not None:
-            found = [item for item in found if item["name"] == name]
-        for condition in call.values("property"):
-            key, _, wanted = condition.partition("==")
-            found = [i for i in found if str(i.get(key)).lower() == wanted.strip('"').lower()]
-        order = (call.value("orderBy") or "").strip()
-        keys = {
-            "createdDate": "createdDate",
-            "updatedDate": "modifiedDate",
-            "lastUpdateDate": "modifiedDate",
-        }
-        key = keys.get(order.lstrip("+-"), "")
-        if key:
-            found.sort(key=lambda item: int(item[key]), reverse=order.startswith("-"))
-        page = found[start : start + limit]
-        links: dict[str, Any] = {}
-        if start + limit < len(found):
-            href = f"{call.origin}{call.path}?limit={limit}&start={start + limit}"
-            links["next"] = {"href": href, "templated": False}
-        return Answer(
-            body={"data": page, "_page": {"count": len(page), "limit": limit}, "_links": links}
-        )
+        scope, expand = scope_of(call), call.flag("expandSchema")
+        properties = [self._by_id(scope, text) for text in call.values("property")]
+        body = page(call, chosen(call, self.service.latest(scope), properties))
+        shown = [self.service.shown(scope, item, expand) for item in body["data"]]
+        return Answer(body={**body, "data": shown})
+
+    def _by_id(self, scope: Scope, condition: str) -> str:
+        """A condition on the target schema that names it by its alternative id, with its id."""
+        key, equal, wanted = condition.partition("==")
+        if key.strip() != "xdmSchema" or not wanted.strip().startswith("_"):
+            return condition
+        try:
+            return f"{key}{equal}{self.service.schema_tree(scope, wanted.strip())[0]}"
+        except ApiError:  # nothing can have such a target
+            return condition
 
     def create(self, call: Call) -> Answer:
-        user = call.who.user_id
-        return Answer(
-            body=self.service.create(_scope(call), call.object(), user, call.flag("validate"))
-        )
+        validate = call.flag("validate")
+        made = self.service.create(scope_of(call), call.object(), call.who.user_id, validate)
+        return Answer(body=made)
 
     def validate(self, call: Call) -> Answer:
-        return Answer(
-            body={"validationResponse": self.service.validate(_scope(call), call.object())}
-        )
+        verdicts = self.service.validate(scope_of(call), call.object())
+        return Answer(body={"validationResponse": verdicts})
 
     def preview(self, call: Call) -> Answer:
-        return Answer(body=self.service.preview(_scope(call), call.object()))
+        return Answer(body=self.service.preview(scope_of(call), call.object()))
 
     def read(self, call: Call) -> Answer:
-        version = _number(call, "version", None)
         expand = call.flag("expandSchema")
-        return Answer(body=self.service.read(_scope(call), call.params["id"], version, expand))
+        found = self.service.read(scope_of(call), call.params["id"], _version(call), expand)
+        return Answer(body=found)
 
     def replace(self, call: Call) -> Answer:
         id, user = call.params["id"], call.who.user_id
-        return Answer(body=self.service.replace(_scope(call), id, call.object(), user))
+        return Answer(body=self.service.replace(scope_of(call), id, call.object(), user))
 
     def delete(self, call: Call) -> Answer:
-        self.service.delete(_scope(call), call.params["id"])
+        self.service.delete(scope_of(call), call.params["id"])
         return Answer(204)
+
+    # -- single mappings ------------------------------------------------------------------------------------
 
     def mappings(self, call: Call) -> Answer:
-        return Answer(body=self.service.read(_scope(call), call.params["id"], None)["mappings"])
+        found = self.service.read(scope_of(call), call.params["id"], _version(call))
+        return Answer(body=found["mappings"])
 
     def mapping(self, call: Call) -> Answer:
-        rules = self.service.read(_scope(call), call.params["id"], None)["mappings"]
-        wanted = call.params["mappingId"]
-        found = next((rule for rule in rules if rule["id"] == wanted), None)
-        if found is None:
-            raise wire.refuse(f"The mapping set has no mapping {wanted}.", 404)
-        return Answer(body=found)
+        id, mapping_id = call.params["id"], call.params["mappingId"]
+        return Answer(body=self.service.mapping(scope_of(call), id, mapping_id))
 
     def add_mapping(self, call: Call) -> Answer:
-        return self._edited(call, lambda rules: [*rules, call.object()], -1)
+        id, user = call.params["id"], call.who.user_id
+        return Answer(body=self.service.add_mapping(scope_of(call), id, call.object(), user))
 
     def change_mapping(self, call: Call) -> Answer:
-        index = self._index(call)
-        new = call.object()
-        return self._edited(call, lambda rules: [*rules[:index], new, *rules[index + 1 :]], index)
+        id, mapping_id, user = call.params["id"], call.params["mappingId"], call.who.user_id
+        body = call.object()
+        made = self.service.change_mapping(scope_of(call), id, mapping_id, body, user)
+        return Answer(body=made)
 
     def remove_mapping(self, call: Call) -> Answer:
-        index = self._index(call)
-        self._edited(call, lambda rules: [*rules[:index], *rules[index + 1 :]], None)
+        id, mapping_id, user = call.params["id"], call.params["mappingId"], call.who.user_id
+        self.service.remove_mapping(scope_of(call), id, mapping_id, user)
         return Answer(204)
 
-    def _index(self, call: Call) -> int:
-        rules = self.service.read(_scope(call), call.params["id"], None)["mappings"]
-        ids = [rule["id"] for rule in rules]
-        if call.params["mappingId"] not in ids:
-            raise wire.refuse(f"The mapping set has no mapping {call.params['mappingId']}.", 404)
-        return ids.index(call.params["mappingId"])
-
-    def _edited(self, call: Call, change: Any, index: int | None) -> Answer:
-        """Versions are immutable: editing one mapping writes a new version of its set."""
-        scope, id = _scope(call), call.params["id"]
-        body = self.service.read(scope, id, None)
-        new = {**body, "mappings": change(body["mappings"])}
-        stored = self.service.replace(scope, id, new, call.who.user_id)
-        return Answer(body=None if index is None else stored["mappings"][index])
-
-    def batch_conversions(self, call: Call) -> Answer:
-        """Streaming flows convert record by record: there never is a batch conversion."""
-        return Answer(
-            body={"data": [], "_page": {"count": 0, "limit": _number(call, "limit", 100)}}
-        )
+    # -- the language ---------------------------------------------------------------------------------------
 
     def expression(self, call: Call) -> Answer:
-        text = call.object().get("expression")
-        if isinstance(text, dict):  # the published sample nests the body once more
-            text = text.get("expression")
+        body: Any = call.object()
+        if isinstance(
+            body.get("expression"), dict
+        ):  # the published sample nests the body once more
+            body = body["expression"]
+        text, id, sample = (body.get(k) for k in ("expression", "mappingSetId", "sampleData"))
         if not isinstance(text, str):
             raise wire.refuse("The text 'expression' is missing.")
-        try:
-            parse(text)
-        except MappingSyntaxError as error:
-            return Answer(body={"validationStatus": "failed", "error": str(error)})
-        return Answer(body={"validationStatus": "succeeded", "error": "none"})
+        if id is not None:
+            self.service.read(scope_of(call), str(id), None)
+        if sample is None:
+            return Answer(body=language.checked(text, None))
+        if not isinstance(sample, str):
+            raise wire.refuse("The 'sampleData' must be a text.")
+        records = records_of(sample, type_of(body.get("sampleDataType")))
+        return Answer(body=language.checked(text, records[0]))
 
     def functions(self, call: Call) -> Answer:
-        return Answer(body=[_function(name) for name in FUNCTIONS])
+        return Answer(body=language.functions())
 
     def operators(self, call: Call) -> Answer:
-        table = [(symbol, 2, f"1 {symbol} 2") for symbol in OPERATORS]
-        table += [(symbol, 1, f"{symbol} 1") for symbol in UNARY]
-        methods = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
-        return Answer(
-            body=[
-                {
-                    "operatorSymbol": symbol,
-                    "methodName": methods.get(symbol, symbol) if operands == 2 else symbol,
-                    "numberOfOperands": operands,
-                    "description": f"The operator {symbol}.",
-                    "example": example,
-                }
-                for symbol, operands, example in table
-            ]
-        )
+        return Answer(body=language.operators())
 
 
-def _function(name: str) -> dict[str, Any]:
-    function = FUNCTIONS[name]
-    shown = ", ".join(p.kind + ("…" if p.repeated else "") for p in function.parameters)
-    example, result = function.examples[0]
-    return {
-        "category": function.category,
-        "function": name,
-        "description": function.description,
-        "syntax": f"{function.returns} {name}({shown})",
-        "returns": function.description,
-        "returnType": function.returns,
-        "example": example,
-        "result": result,
-        "params": [
-            {
-                "name": p.name,
-                "description": p.description,
-                "type": p.kind,
-                "dataType": p.kind,
-                "position": i,
-            }
-            for i, p in enumerate(function.parameters, 1)
-        ],
-        "since": function.since,
-    }
+def _version(call: Call) -> int | None:
+    return None if call.value("version") is None else number(call, "version", 0)

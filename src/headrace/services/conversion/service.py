@@ -1,26 +1,22 @@
 """Mapping sets: immutable versions in one document a set."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from headrace.errors import ApiError
-from headrace.mapping.apply import apply, compile_rules
-from headrace.mapping.errors import MappingInvalid
-from headrace.mapping.functions import Context
+from headrace.mapping.apply import compile_rule
+from headrace.mapping.errors import MappingSyntaxError
 from headrace.mapping.validate import problems_of
-from headrace.mapping.values import text_of
 from headrace.model.flow import Rule
-from headrace.model.ids import hex_id, uuid_text
-from headrace.services.conversion import wire
-from headrace.store.documents import Conflict, Document, Scope, Store
+from headrace.model.ids import hex_id
+from headrace.services.conversion import trial, wire
+from headrace.store.documents import Document, Scope, Store
 from headrace.xdm.fields import Field
 
 KIND = "mappingSets"
+Mappings = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +31,10 @@ class MappingSet:
 
 
 class ConversionService:
-    """`schema_tree` gives $id, version and field tree of a schema and raises ApiError when unknown."""
+    """`schema_tree` gives $id, version and field tree of a schema and raises ApiError when unknown.
+
+    `columns` names the leaves of a data set's schema.
+    """
 
     def __init__(
         self,
@@ -51,6 +50,7 @@ class ConversionService:
         self.columns = columns
 
     def mapping_set(self, scope: Scope, id: str, version: int | None = None) -> MappingSet | None:
+        """A version, the latest by default; those of deleted sets stay, for the dataflows that pin them."""
         document = self.store.get(scope, KIND, id)
         if document is None:
             return None
@@ -62,100 +62,130 @@ class ConversionService:
         rules = tuple(wire.rule_of(entry) for entry in body["mappings"])
         return MappingSet(id, number, rules, body["allowNullValues"], body["xdmSchema"])
 
+    # -- sets -----------------------------------------------------------------------------------------------
+
     def create(
-        self, scope: Scope, body: dict[str, Any], user: str, validate: bool
+        self, scope: Scope, body: Mapping[str, Any], user: str, validate: bool
     ) -> dict[str, Any]:
-        now = int(time.time() * 1000)
+        """The short form of the new set; ApiError 400, with `validate` also for rules that do not fit the target."""
         id = hex_id(32)
-        stored = self._version(scope, id, 0, body, user, now, now)
+        stored = self._version(scope, id, 0, body, user, {})
         if validate:
             self._refuse_problems(scope, stored)
         self.store.create(scope, KIND, id, {"versions": [stored], "deleted": False})
         names = ("id", "version", "createdDate", "modifiedDate", "createdBy", "modifiedBy")
         return {name: stored[name] for name in names}
 
-    def replace(self, scope: Scope, id: str, body: dict[str, Any], user: str) -> dict[str, Any]:
-        document = self._document(scope, id)
-        versions = document.body["versions"]
-        now = int(time.time() * 1000)
-        stored = self._version(
-            scope, id, len(versions), body, user, versions[0]["createdDate"], now
-        )
-        try:
-            new = {**document.body, "versions": [*versions, stored]}
-            self.store.replace(scope, KIND, id, new, document.version)
-        except Conflict:
-            raise wire.refuse(
-                "The mapping set was changed at the same time; read it again."
-            ) from None
+    def replace(self, scope: Scope, id: str, body: Mapping[str, Any], user: str) -> dict[str, Any]:
+        """A new version with new ids for all its mappings; ApiError 400, 404."""
+        with self.store.transaction():
+            document = self._document(scope, id)
+            versions = document.body["versions"]
+            stored = self._version(scope, id, len(versions), body, user, versions[-1])
+            self._append(scope, document, stored)
         return stored
 
     def delete(self, scope: Scope, id: str) -> None:
         """Hidden from the API; versions stay readable for flows that pin them."""
-        document = self._document(scope, id)
-        self.store.replace(scope, KIND, id, {**document.body, "deleted": True})
+        with self.store.transaction():
+            document = self._document(scope, id)
+            self.store.replace(scope, KIND, id, {**document.body, "deleted": True})
 
     def read(
         self, scope: Scope, id: str, version: int | None, expand: bool = False
     ) -> dict[str, Any]:
+        """A version, the latest by default; ApiError 404."""
         versions = self._document(scope, id).body["versions"]
         number = len(versions) - 1 if version is None else version
         if not 0 <= number < len(versions):
             raise wire.refuse(f"The mapping set {id} has no version {number}.", 404)
-        return self._shown(scope, versions[number], expand)
+        return self.shown(scope, versions[number], expand)
 
-    def latest(self, scope: Scope, expand: bool = False) -> list[dict[str, Any]]:
+    def latest(self, scope: Scope) -> list[dict[str, Any]]:
         """The latest version of every set, in order of creation."""
         documents = self.store.list(scope, KIND)
-        return [
-            self._shown(scope, d.body["versions"][-1], expand)
-            for d in documents
-            if not d.body["deleted"]
-        ]
+        return [d.body["versions"][-1] for d in documents if not d.body["deleted"]]
 
-    def validate(self, scope: Scope, body: dict[str, Any]) -> list[dict[str, Any]]:
-        entries = _entries(body)
-        target = self.schema_tree(scope, wire.schema_ref(body)[0])[2]
-        rules: list[Rule] = []
-        bad: dict[int, str] = {}
-        for index, entry in enumerate(entries):
-            try:
-                rules.append(wire.rule_of(entry))
-            except ApiError as error:
-                bad[index] = error.detail
-                rules.append(Rule("STATIC", "", ""))
-        out = []
-        for index, (rule, found) in enumerate(zip(rules, problems_of(rules, target), strict=True)):
-            problems = [bad[index]] if index in bad else found
-            errors = [
-                _error(rule.source, rule.destination, text, rule.source_type) for text in problems
-            ]
-            out.append({"status": "FAILED" if errors else "SUCCESS", "errors": errors or None})
-        return out
+    def shown(self, scope: Scope, body: dict[str, Any], expand: bool) -> dict[str, Any]:
+        """A version as it is answered, with `expand` with its target's resolved schema, null when that is gone."""
+        if not expand:
+            return body
+        schema: dict[str, Any] | None
+        try:
+            schema = self.full_schema(scope, body["xdmSchema"])
+        except ApiError:
+            schema = None
+        return {**body, "outputSchema": {**body["outputSchema"], "jsonSchema": schema}}
 
-    def preview(self, scope: Scope, body: dict[str, Any]) -> Any:
+    # -- single mappings: each change is a new version; the mappings it does not touch keep their ids -------
+
+    def add_mapping(self, scope: Scope, id: str, entry: Any, user: str) -> dict[str, Any]:
+        """The stored mapping, last of the set; ApiError 400, 404."""
+        made = wire.stored_mapping(entry, _now(), user)
+        self._edit(scope, id, user, lambda mappings: [*mappings, made])
+        return made
+
+    def mapping(self, scope: Scope, id: str, mapping_id: str) -> dict[str, Any]:
+        """A mapping of the latest version; ApiError 404."""
+        mappings: Mappings = self.read(scope, id, None)["mappings"]
+        return mappings[_place(mappings, mapping_id)]
+
+    def change_mapping(
+        self, scope: Scope, id: str, mapping_id: str, entry: Any, user: str
+    ) -> dict[str, Any]:
+        """The stored mapping, whole, under the same id; ApiError 400, 404."""
+        made: dict[str, Any] = {}
+
+        def change(mappings: Mappings) -> Mappings:
+            at = _place(mappings, mapping_id)
+            made.update(wire.stored_mapping(entry, _now(), user, mappings[at]))
+            return [*mappings[:at], made, *mappings[at + 1 :]]
+
+        self._edit(scope, id, user, change)
+        return made
+
+    def remove_mapping(self, scope: Scope, id: str, mapping_id: str, user: str) -> None:
+        """ApiError 404."""
+
+        def remove(mappings: Mappings) -> Mappings:
+            at = _place(mappings, mapping_id)
+            return [*mappings[:at], *mappings[at + 1 :]]
+
+        self._edit(scope, id, user, remove)
+
+    # -- trials ---------------------------------------------------------------------------------------------
+
+    def validate(self, scope: Scope, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One verdict a rule; ApiError 400, 404 when the target is unknown."""
+        found = wire.entries(body)
+        return trial.validated(found, self.schema_tree(scope, wire.schema_ref(body)[0])[2])
+
+    def preview(self, scope: Scope, body: Mapping[str, Any]) -> Any:
+        """An answer for one record, an array of them for an array of records; ApiError 400."""
         data, mapping_set = body.get("data"), body.get("mappingSet")
         if not isinstance(mapping_set, dict) or not isinstance(data, dict | list):
             raise wire.refuse("The body needs 'data' (a record or an array) and 'mappingSet'.")
         target = self.schema_tree(scope, wire.schema_ref(mapping_set)[0])[2]
-        rules = [wire.rule_of(entry) for entry in _entries(mapping_set)]
-        try:
-            compiled = compile_rules(
-                rules, target, allow_null_values=bool(mapping_set.get("allowNullValues"))
-            )
-        except MappingInvalid as error:
-            raise wire.refuse(str(error)) from None
-        kinds = {(rule.source, rule.destination): rule.source_type for rule in rules}
-        answers = []
-        for record in data if isinstance(data, list) else [data]:
-            context = Context(record, lambda: datetime.now(UTC), uuid_text)
-            xdm, warnings = apply(compiled, record, context)
-            errors = [
-                _error(w.source, w.destination, w.message, kinds.get((w.source, w.destination), ""))
-                for w in warnings
-            ]
-            answers.append({"data": _json(xdm), "errors": errors or None})
+        rules = [wire.rule_of(entry) for entry in wire.entries(mapping_set)]
+        nulls = wire.settings(mapping_set, {})["allowNullValues"]
+        records = data if isinstance(data, list) else [data]
+        answers = trial.previewed(rules, target, records, nulls)
         return answers if isinstance(data, list) else answers[0]
+
+    def unusable(self, scope: Scope, body: Mapping[str, Any]) -> list[str]:
+        """The rules of a set that no dataflow could apply; ApiError when the set is malformed.
+
+        Milder than `validate`: rules that share a destination are poor, but the last of them works.
+        """
+        target, found = self.schema_tree(scope, wire.schema_ref(body)[0])[2], []
+        for rule in map(wire.rule_of, wire.entries(body)):
+            try:
+                compile_rule(rule, target)
+            except (MappingSyntaxError, ValueError) as error:
+                found.append(f"{rule.destination or rule.source or 'rule'}: {error}")
+        return found
+
+    # -------------------------------------------------------------------------------------------------------
 
     def _document(self, scope: Scope, id: str) -> Document:
         document = self.store.get(scope, KIND, id)
@@ -163,10 +193,28 @@ class ConversionService:
             raise wire.refuse(f"There is no mapping set {id}.", 404)
         return document
 
-    def _refuse_problems(self, scope: Scope, stored: dict[str, Any]) -> None:
+    def _append(self, scope: Scope, document: Document, stored: dict[str, Any]) -> None:
+        versions = [*document.body["versions"], stored]
+        self.store.replace(scope, KIND, document.id, {**document.body, "versions": versions})
+
+    def _edit(
+        self, scope: Scope, id: str, user: str, change: Callable[[Mappings], Mappings]
+    ) -> None:
+        with self.store.transaction():
+            document = self._document(scope, id)
+            latest = document.body["versions"][-1]
+            changed = {
+                "version": latest["version"] + 1,
+                "modifiedDate": _now(),
+                "modifiedBy": user,
+                "mappings": change(latest["mappings"]),
+            }
+            self._append(scope, document, {**latest, **changed})
+
+    def _refuse_problems(self, scope: Scope, stored: Mapping[str, Any]) -> None:
         target = self.schema_tree(scope, stored["xdmSchema"])[2]
         rules = [wire.rule_of(entry) for entry in stored["mappings"]]
-        found = [text for problems in problems_of(rules, target) for text in problems]
+        found = [text for texts in problems_of(rules, target) for text in texts]
         if found:
             raise wire.refuse("; ".join(found))
 
@@ -175,67 +223,38 @@ class ConversionService:
         scope: Scope,
         id: str,
         version: int,
-        body: dict[str, Any],
+        body: Mapping[str, Any],
         user: str,
-        created: int,
-        now: int,
+        before: Mapping[str, Any],
     ) -> dict[str, Any]:
         given, content_type = wire.schema_ref(body)
         schema_id = self.schema_tree(scope, given)[0]
         ref = {"id": schema_id, "contentType": content_type}
+        now = _now()
         return {
             "id": id,
-            "name": body.get("name"),
             "version": version,
-            "createdDate": created,
+            "createdDate": before.get("createdDate", now),
             "modifiedDate": now,
-            "createdBy": user,
+            "createdBy": before.get("createdBy", user),
             "modifiedBy": user,
             "supportVersion": "1.1",
-            "inputSchema": body.get("inputSchema"),
             "outputSchema": {"id": hex_id(32), "version": 0, "schemaRef": ref},
-            "mappings": [wire.stored_mapping(entry, now, user) for entry in _entries(body)],
-            "status": body.get("status", "DRAFT"),
+            "mappings": [wire.stored_mapping(entry, now, user) for entry in wire.entries(body)],
             "strictMapping": False,
-            "allowNullValues": bool(body.get("allowNullValues")),
             "xdmVersion": content_type,
             "schemaRef": ref,
             "xdmSchema": schema_id,
-            "tags": body.get("tags") or [],
+            **wire.settings(body, before),
         }
 
-    def _shown(self, scope: Scope, body: dict[str, Any], expand: bool) -> dict[str, Any]:
-        if not expand:
-            return body
-        schema = self.full_schema(scope, body["xdmSchema"])
-        return {**body, "outputSchema": {**body["outputSchema"], "jsonSchema": schema}}
+
+def _place(mappings: Mappings, mapping_id: str) -> int:
+    for index, mapping in enumerate(mappings):
+        if mapping["id"] == mapping_id:
+            return index
+    raise wire.refuse(f"The mapping set has no mapping {mapping_id}.", 404)
 
 
-def _entries(body: dict[str, Any]) -> Sequence[Any]:
-    entries = body.get("mappings")
-    if not isinstance(entries, list):
-        raise wire.refuse("The array 'mappings' is missing.")
-    return entries
-
-
-def _error(source: str, destination: str, text: str, kind: str) -> dict[str, Any]:
-    return {
-        "source": source,
-        "destination": destination,
-        "exception": text,
-        "columnName": destination,
-        "sourceType": wire.SOURCE_TYPES.get(kind),
-    }
-
-
-def _json(value: dict[str, Any]) -> Any:
-    """Dates as the text in which they are written to XDM."""
-    return msgspec.json.decode(msgspec.json.encode(_plain(value)))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_plain(child) for child in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else text_of(value)
+def _now() -> int:
+    return int(time.time() * 1000)

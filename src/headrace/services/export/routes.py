@@ -1,6 +1,7 @@
 """Routes of the Data Access API."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from headrace.store.documents import Scope
 BASE = "/data/foundation/export"
 MOST = 100
 PREVIEW_ROWS = 100
+INPUTS = "input_files"
 ERRORS = "row_errors"
 SAMPLE = "row_errors_sample.json"
 SAMPLED = 100
@@ -86,14 +88,19 @@ def routes(
         if wanted is None:
             names = [ERRORS, SAMPLE] if parts else []
             return Answer(200, _page(call, [_linked({"name": n}, link + n) for n in names]))
+        if wanted.rstrip("/") == INPUTS:  # records arrive one by one, not in files
+            return Answer(200, _page(call, []))
         if wanted.rstrip("/") == ERRORS:
             return Answer(200, _page(call, [_linked({"name": n}, link + n) for n in parts]))
         places = [batches.location(scope, parts[n]) for n in parts if wanted in (n, SAMPLE)]
         locations = [place[2] for place in places if place is not None]
         if not locations:
             raise _missing(f"file {wanted} of the batch")
-        limit = SAMPLED if wanted == SAMPLE else None
-        return Answer(200, _errors(locations, file_rows, limit), media_type="application/x-ndjson")
+        if wanted == SAMPLE:
+            # one JSON text: clients parse it and ask again, without end, when they cannot
+            return Answer(200, list(islice(_errors(locations, file_rows), SAMPLED)))
+        lines = (msgspec.json.encode(row) + b"\n" for row in _errors(locations, file_rows))
+        return Answer(200, lines, media_type="application/x-ndjson")
 
     def shown(call: Call) -> Answer:
         return Answer(200, {"data": preview(_scope(call), call.params["id"], PREVIEW_ROWS)})
@@ -167,18 +174,11 @@ def _number(call: Call, name: str, default: int, least: int) -> int:
     return int(text)
 
 
-def _errors(locations: list[str], file_rows: Rows, limit: int | None) -> Iterator[bytes]:
-    """Failed records, one JSON text a line, with what was wrong under `_errors`."""
-    left = limit if limit is not None else float("inf")
+def _errors(locations: list[str], file_rows: Rows) -> Iterator[dict[str, Any]]:
+    """Failed records, each with what was wrong under `_errors`."""
     for location in locations:
         for rows in file_rows(location):
             for row in rows:
-                if left <= 0:
-                    return
-                left -= 1
                 error = {k: row.get(k) for k in ("code", "message")} | {"column": row.get("path")}
-                line = {
-                    "_errors": [error],
-                    **{k: v for k, v in row.items() if k not in ("code", "message", "path")},
-                }
-                yield msgspec.json.encode(line) + b"\n"
+                rest = {k: v for k, v in row.items() if k not in ("code", "message", "path")}
+                yield {"_errors": [error], **rest}

@@ -1,20 +1,35 @@
-"""Base connections, and the source and target connections built on them."""
+"""Base connections: accounts with their credentials, sealed in the store and masked in answers."""
 
+import copy
+import secrets
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from headrace.http.contract import Answer, Call
+from headrace.http.patch import Operation
 from headrace.model.ids import hex_id, uuid_text
 from headrace.security.egress import Egress, EgressRefused
 from headrace.security.vault import Vault
 from headrace.services.flow import specs, wire
-from headrace.services.flow.entities import Entities, audited, check, draft, scope_of, text
+from headrace.services.flow.entities import (
+    Entities,
+    audited,
+    check,
+    described,
+    draft,
+    scope_of,
+    settled,
+    text,
+)
 from headrace.services.flow.faults import connector, invalid
 from headrace.store.documents import Document, Scope, Store
 
 SEALED = "$sealed"
 MASK = "******"
+STATES = ("enabled", "disabled", "initializing")
+_PATCHABLE = frozenset({"name", "description", "auth"})
+_INLET = ("inletId", "inletUrl")
 
 
 def spec_of(body: dict[str, Any]) -> dict[str, Any]:
@@ -27,31 +42,46 @@ def spec_of(body: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def spec_fixed(step: Operation) -> None:
+    """Refuse to change what a connection is made of."""
+    if step.steps and step.steps[0] == "connectionSpec":
+        raise invalid(1414, "The connectionSpec of a connection cannot be changed.")
+
+
+def _fixed(step: Operation) -> None:
+    spec_fixed(step)
+    if step.steps[:1] == ["auth"] and step.steps[1:2] != ["params"]:
+        raise invalid(1455, f"{step.path} cannot be changed; of auth only /auth/params can.")
+    if step.steps[2:3] and step.steps[2] in _INLET:
+        raise invalid(1455, f"{step.path} is given by the server.")
+
+
 class Connections:
-    """Base connections. Secrets are sealed in the store and masked in answers."""
+    """`on_payload(scope, id)` is called within the change of what an inlet's messages are."""
 
     def __init__(
-        self,
-        store: Store,
-        vault: Vault,
-        egress: Egress,
-        public_url: str,
-        on_change: Callable[[], None],
-    ) -> None:
-        self._on_change = on_change
+        self, store: Store, vault: Vault, egress: Egress, public_url: str, on_change: Callable[[], None],
+        on_payload: Callable[[Call, str], None],
+    ) -> None:  # fmt: skip
         self.entities = Entities(store, "connections")
         self._vault, self._egress, self._url = vault, egress, public_url.rstrip("/")
+        self._on_change, self._on_payload = on_change, on_payload
 
     def create(self, call: Call) -> Answer:
         body, is_draft, id = call.object(), draft(call), uuid_text()
         name, spec = text(body, "name"), spec_of(body)
-        out: dict[str, Any] = {"name": name, "state": "draft" if is_draft else "enabled"}
-        out["connectionSpec"] = {"id": spec["id"], "version": "1.0"}
-        if isinstance(body.get("description"), str):
+        described(body, 1100)
+        state = body.get("state") or "enabled"
+        if state not in STATES:
+            raise invalid(1456, f"state must be one of: {', '.join(STATES)}.")
+        out: dict[str, Any] = {"name": name, "connectionSpec": {"id": spec["id"], "version": "1.0"}}
+        # nothing takes time here, so what is to be initialised is enabled at once
+        out["state"] = "draft" if is_draft else "enabled" if state == "initializing" else state
+        if body.get("description") is not None:
             out["description"] = body["description"]
         if spec["authSpec"]:
-            auth = body.get("auth") if isinstance(body.get("auth"), dict) else {}
-            assert isinstance(auth, dict)
+            given = body.get("auth")
+            auth: dict[str, Any] = given if isinstance(given, dict) else {}
             form = specs.auth_spec(spec, auth.get("specName"))
             if form is None:
                 names = ", ".join(entry["name"] for entry in spec["authSpec"])
@@ -61,19 +91,60 @@ class Connections:
             assert isinstance(params, dict)
             if not is_draft:
                 self._reachable(params)
-            if spec["id"] == specs.HTTP:
-                inlet = hex_id(64)
-                params = {"sourceId": name, "name": name, "authenticationRequired": False, **params}
-                params["inletId"] = inlet
-            secret = specs.secret_names(form)
-            sealed = {
-                key: {SEALED: self._vault.seal(value, id)} if key in secret else value
-                for key, value in params.items()
-            }
-            out["auth"] = {"specName": form["name"], "params": sealed}
+            params = _completed(spec, params, name, hex_id(64))
+            out["auth"] = {"specName": form["name"], "params": self._sealed(form, params, id)}
         created = self.entities.create(call.who, out, id)
         self._on_change()
         return wire.written(created, 201)
+
+    def patch(self, call: Call) -> Answer:
+        with self.entities.store.transaction():
+            document = self.entities.get(scope_of(call.who), call.params["id"])
+            self.entities.guard(call, document, required=True)
+            settled(document, 1416)
+            body = self._patched(call, document)
+            made = self.entities.save(call.who, document, body)
+            before, after = (
+                whole.get("auth", {}).get("params", {}).get("dataType")
+                for whole in (document.body, body)
+            )
+            if before != after:
+                self._on_payload(call, document.id)
+        self._on_change()
+        return wire.written(made)
+
+    def _patched(self, call: Call, document: Document) -> dict[str, Any]:
+        """The body after the patch. It is applied to stand-ins: sealed values never meet what a caller wrote."""
+        view = copy.deepcopy(document.body)
+        params = view.get("auth", {}).get("params", {})
+        kept: dict[str, dict[str, Any]] = {}
+        for name, value in params.items():
+            if isinstance(value, dict) and SEALED in value:
+                token = secrets.token_hex(16)
+                params[name], kept[token] = token, value
+        body, _ = self.entities.patched(call, document, _PATCHABLE, _fixed, view)
+        name = text(body, "name", 1455)
+        described(body, 1455)
+        if "auth" not in body:
+            return body
+        spec = specs.BY_ID[body["connectionSpec"]["id"]]
+        form = specs.auth_spec(spec, body["auth"]["specName"])
+        assert form is not None
+        new = body["auth"].get("params")
+        if isinstance(new, dict):
+            by_name = {key: value for key, value in params.items() if _is_token(value, kept)}
+            for key in specs.secret_names(form) & new.keys():
+                if new[key] == MASK and key in by_name:  # sent back as it was answered
+                    new[key] = by_name[key]
+        check(form["spec"], new, "auth.params", 1455)
+        if body["state"] != "draft":
+            self._reachable(new)
+        old = document.body["auth"]["params"]
+        new = _completed(spec, new, name, old.get("inletId"))
+        opened = {key: value for key, value in new.items() if not _is_token(value, kept)}
+        sealed = self._sealed(form, opened, document.id)
+        same = {key: kept[value] for key, value in new.items() if key not in opened}
+        return {**body, "auth": {**body["auth"], "params": {k: (sealed | same)[k] for k in new}}}
 
     def publish(self, call: Call) -> Answer:
         made = self.entities.publish(call, self._publishable)
@@ -113,6 +184,15 @@ class Connections:
             return Answer(200, {"result": True})
         raise connector(1305, "This connector is not built into this version; nothing was tested.")
 
+    def _sealed(self, form: dict[str, Any], params: dict[str, Any], id: str) -> dict[str, Any]:
+        secret = specs.secret_names(form)
+        if any(isinstance(value, dict) and SEALED in value for value in params.values()):
+            raise invalid(1100, f"A parameter cannot be an object with {SEALED}.")
+        return {
+            key: {SEALED: self._vault.seal(value, id)} if key in secret else value
+            for key, value in params.items()
+        }
+
     def _reachable(self, params: dict[str, Any]) -> None:
         targets: list[tuple[str, int]] = []
         try:
@@ -128,51 +208,16 @@ class Connections:
             raise invalid(1100, str(error)) from None
 
 
-class Legs:
-    """Source connections or target connections."""
+def _is_token(value: Any, kept: dict[str, dict[str, Any]]) -> bool:
+    return isinstance(value, str) and value in kept
 
-    def __init__(self, store: Store, kind: str) -> None:
-        self.entities = Entities(store, kind)
-        self._bases = Entities(store, "connections")
-        self._source = kind == "sourceConnections"
 
-    def create(self, call: Call) -> Answer:
-        body, is_draft = call.object(), draft(call)
-        out: dict[str, Any] = {"name": text(body, "name"), "state": "enabled"}
-        out["state"] = "draft" if is_draft else "enabled"
-        spec = spec_of(body)
-        keep = ("description", "data", "params")
-        out |= {key: body[key] for key in keep if body.get(key) is not None}
-        out["connectionSpec"] = {"id": spec["id"], "version": "1.0"}
-        base = body.get("baseConnectionId") or body.get("connectionId")
-        if body.get("connectionId") not in (None, base):
-            raise invalid(1100, "connectionId and baseConnectionId differ; send one.")
-        if self._source and spec["authSpec"] and not base:
-            raise connector(1304, "baseConnectionId is required.")
-        if base:
-            found = self._bases.get(scope_of(call.who), str(base))
-            if found.body["connectionSpec"]["id"] != spec["id"]:
-                raise invalid(1100, "connectionSpec.id differs from the base connection's.")
-            if not is_draft:
-                self._check_base(found)
-            out["baseConnectionId"] = base
-        if self._source and "sourceSpec" in spec:
-            check(spec["sourceSpec"]["spec"], body.get("params") or {}, "params")
-        elif not self._source and spec["id"] == specs.DATA_LAKE:
-            params = body.get("params")
-            if not (isinstance(params, dict) and isinstance(params.get("dataSetId"), str)):
-                raise connector(1325, "params.dataSetId is required.")
-        return wire.written(self.entities.create(call.who, out), 201)
-
-    def publish(self, call: Call) -> Answer:
-        def ready(document: Document) -> None:
-            base = document.body.get("baseConnectionId")
-            if base:
-                self._check_base(self._bases.get(scope_of(call.who), base))
-
-        return wire.written(self.entities.publish(call, ready))
-
-    @staticmethod
-    def _check_base(base: Document) -> None:
-        if base.body["state"] == "draft":
-            raise invalid(1444, f"The base connection {base.id} is a draft; publish it first.")
+def _completed(
+    spec: dict[str, Any], params: dict[str, Any], name: str, inlet: str | None
+) -> dict[str, Any]:
+    """The parameters with what the server gives an HTTP API connection; its address is never taken from outside."""
+    if spec["id"] != specs.HTTP:
+        return params
+    given = {key: value for key, value in params.items() if key not in _INLET}
+    whole = {"sourceId": name, "name": name, "authenticationRequired": False, **given}
+    return whole | ({"inletId": inlet} if inlet else {})

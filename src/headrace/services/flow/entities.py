@@ -1,8 +1,7 @@
 """What connections, their source and target forms, and dataflows have in common."""
 
-import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jsonschema_rs
@@ -12,10 +11,12 @@ from headrace.http import patch
 from headrace.http.contract import Call, Caller
 from headrace.http.etags import matches
 from headrace.model.ids import etag_text, uuid_text
+from headrace.services.flow.actions import operation
 from headrace.services.flow.faults import invalid, missing
 from headrace.store.documents import Conflict, Document, Scope, Store
 
 OPERATIONS = frozenset({"add", "replace", "remove"})
+SETTLED = frozenset({"draft", "enabled", "disabled"})
 
 
 def scope_of(caller: Caller) -> Scope:
@@ -34,12 +35,25 @@ def check(schema: dict[str, Any], value: Any, where: str, number: int = 1100) ->
         raise invalid(number, "; ".join(faults[:5]))
 
 
-def text(body: dict[str, Any], name: str) -> str:
+def text(body: dict[str, Any], name: str, number: int = 1100) -> str:
     """A text that must be there."""
     value = body.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise invalid(1100, f"{name} must be a text that is not empty.")
+        raise invalid(number, f"{name} must be a text that is not empty.")
     return value
+
+
+def described(body: dict[str, Any], number: int) -> None:
+    """Check the optional keys that all resources share."""
+    if not isinstance(body.get("description", ""), str):
+        raise invalid(number, "description must be a text.")
+
+
+def settled(document: Document, number: int) -> None:
+    """Refuse to touch what is on its way from one state to another."""
+    state = document.body["state"]
+    if state not in SETTLED:
+        raise invalid(number, f"{document.id} is {state}; try again when it no longer is.")
 
 
 def draft(call: Call) -> bool:
@@ -88,9 +102,6 @@ class Entities:
             raise missing(self.kind, id)
         return found
 
-    def all(self, scope: Scope) -> list[Document]:
-        return self.store.list(scope, self.kind)
-
     def save(self, caller: Caller, document: Document, body: dict[str, Any]) -> dict[str, Any]:
         """Overwrite under a new etag; 412 when somebody else was faster."""
         who = {"updatedBy": caller.user_id, "updatedClient": caller.client_id}
@@ -103,12 +114,11 @@ class Entities:
 
     def publish(self, call: Call, ready: Callable[[Document], None]) -> dict[str, Any]:
         """Turn a draft into the real thing; `ready` refuses what is not fit for it."""
-        op = (call.value("op") or "").lower()
-        if op != "publish":
-            raise invalid(1434, f"op '{op}' is unknown; known is publish.")
         with self.store.transaction():
             document = self.get(scope_of(call.who), call.params["id"])
+            operation(call, ("publish",))
             self.guard(call, document, required=False)
+            settled(document, 1421)
             state = document.body["state"]
             if state != "draft":
                 raise invalid(1422, f"publish is not possible in state {state}.")
@@ -166,11 +176,22 @@ class Entities:
                         1455,
                         f"{operation.path or 'The root'} cannot be changed; allowed are {names}.",
                     )
-            before = copy.deepcopy(view if view is not None else document.body)
-            return patch.apply(before, operations), operations
         except patch.PatchRefused as error:
             number = {"empty": 1405, "operation": 1434}.get(error.reason, 1455)
             raise invalid(number, str(error)) from None
+        return _applied(document.body if view is None else view, operations), operations
+
+
+def _applied(body: dict[str, Any], operations: Sequence[patch.Operation]) -> dict[str, Any]:
+    """All operations or none. A refusal names the path alone: the body may hold what nobody should read."""
+    for number, step in enumerate(operations):
+        try:
+            body = patch.apply(body, [step])
+        except patch.PatchRefused:
+            raise invalid(
+                1455, f"Operation {number} cannot be applied: {step.path} leads nowhere."
+            ) from None
+    return body
 
 
 def audited(document: Document) -> dict[str, Any]:

@@ -1,13 +1,26 @@
 """Dataflows: checks at creation, revisions, states."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from headrace.errors import ApiError
 from headrace.http.contract import Answer, Call
+from headrace.http.patch import Operation
 from headrace.model.flow import FlowRevision, Rule
+from headrace.model.ids import uuid_text
 from headrace.services.flow import flow_specs, specs, wire
-from headrace.services.flow.entities import Entities, audited, draft, scope_of, stamped
+from headrace.services.flow.actions import operation
+from headrace.services.flow.entities import (
+    Entities,
+    audited,
+    described,
+    draft,
+    scope_of,
+    settled,
+    stamped,
+    text,
+)
 from headrace.services.flow.faults import connector, invalid
 from headrace.store.documents import Document, Scope, Store
 from headrace.store.revisions import Revisions
@@ -63,19 +76,20 @@ class Flows:
         for name in ("sourceConnectionIds", "targetConnectionIds"):
             given = body.get(name)
             ids = [given] if isinstance(given, str) else given
-            if not isinstance(ids, list) or len(ids) != 1 or not isinstance(ids[0], str):
+            if not isinstance(ids, list) or len(ids) != 1:
                 raise connector(1321, f"{name} must have exactly one id.")
+            if not isinstance(ids[0], str) or not ids[0]:
+                raise connector(1338, f"{name} must not hold an empty id.")
             out[name] = ids
+        id = uuid_text()
+        out = {"name": id, **out}
+        _well_formed(out, 1100)
         out |= {"state": "draft" if is_draft else "enabled", "revision": 0}
         with self._store.transaction():
             self._inherit(scope, out, spec_id, is_draft)
-            made = self.entities.create(call.who, out)
-            if "name" not in made:
-                made = self.entities.save(
-                    call.who, self.entities.get(scope, made["id"]), {**made, "name": made["id"]}
-                )
+            made = self.entities.create(call.who, operated(out, "create"), id)
             if not is_draft:
-                made = self._revise(call, made["id"])
+                made = self._revise(call, id)
         self._on_change()
         return wire.written(made, 201)
 
@@ -86,7 +100,10 @@ class Flows:
         with self._store.transaction():
             document = self.entities.get(scope_of(call.who), call.params["id"])
             self.entities.guard(call, document, required=True)
+            settled(document, 1420)
             body, operations = self.entities.patched(call, document, _PATCHABLE)
+            _well_formed(body, 1455)
+            body = operated(body, "update", operations)
             made = self.entities.save(call.who, document, body)
             touched = any(step.steps[0] == "transformations" for step in operations)
             if touched and body["state"] != "draft":
@@ -95,17 +112,17 @@ class Flows:
         return wire.written(made)
 
     def act(self, call: Call) -> Answer:
-        op = (call.value("op") or "").lower()
-        if op not in _ACTIONS:
-            raise invalid(1434, f"op '{op}' is unknown; known are {', '.join(_ACTIONS)}.")
-        before, after = _ACTIONS[op]
         with self._store.transaction():
             document = self.entities.get(scope_of(call.who), call.params["id"])
+            op = operation(call, _ACTIONS)
+            before, after = _ACTIONS[op]
             self.entities.guard(call, document, required=False)
+            settled(document, 1421)
             state = document.body["state"]
             if state != before:
                 raise invalid(1422, f"{op} is not possible in state {state}.")
-            made = self.entities.save(call.who, document, {**document.body, "state": after})
+            body = operated({**document.body, "state": after}, op)
+            made = self.entities.save(call.who, document, body)
             if op == "publish":
                 self._inherit(scope_of(call.who), made, made["flowSpec"]["id"], False)
                 made = self._revise(call, document.id)
@@ -113,15 +130,24 @@ class Flows:
         return wire.written(made)
 
     def delete(self, call: Call) -> Answer:
-        document = self.entities.get(scope_of(call.who), call.params["id"])
-        self.entities.guard(call, document, required=False)
-        self._store.delete(scope_of(call.who), "flows", document.id)
+        with self._store.transaction():
+            document = self.entities.get(scope_of(call.who), call.params["id"])
+            self.entities.guard(call, document, required=False)
+            settled(document, 1458)
+            self._store.delete(scope_of(call.who), "flows", document.id)
         self._on_change()
         return Answer(204)
 
+    def refresh_connection(self, call: Call, connection_id: str) -> None:
+        """A new revision for every published flow whose base connection changed what its messages are."""
+        for document in self._store.list(scope_of(call.who), "flows"):
+            body = document.body
+            if body.get("baseConnectionId") == connection_id and body["state"] != "draft":
+                self._revise(call, document.id)
+
     def refresh_schema(self, scope: Scope, schema_id: str) -> None:
         """A new revision for every published flow that lands in the schema."""
-        for document in self.entities.all(scope):
+        for document in self._store.list(scope, "flows"):
             latest = self._revisions.latest(document.id)
             if latest is not None and latest.schema_id == schema_id:
                 body = {**document.body, "revision": latest.revision + 1}
@@ -213,3 +239,39 @@ class Flows:
         if found is None:
             raise invalid(1412, f"Mapping set '{id}' has no version {version}.")
         return id, found
+
+
+def operated(
+    body: dict[str, Any], name: str, operations: Sequence[Operation] = ()
+) -> dict[str, Any]:
+    """The body with what was done to it last."""
+    now = int(time.time() * 1000)
+    steps = [
+        {"op": step.op, "path": step.path} | ({"value": step.value} if step.has_value else {})
+        for step in operations
+    ]
+    last = {
+        "started": now,
+        "updated": now,
+        "percentCompleted": 100.0,
+        "status": {"value": "completed", "errors": []},
+        "ops": steps,
+        "operation": name,
+    }
+    return {**body, "lastOperation": last}
+
+
+def _well_formed(body: dict[str, Any], number: int) -> None:
+    """Types of what a caller may set."""
+    text(body, "name", number)
+    described(body, number)
+    for name, kind, word in (
+        ("transformations", list, "an array"), ("labels", list, "an array"), ("policy", dict, "an object"),
+        ("options", dict, "an object"), ("scheduleParams", dict, "an object"),
+    ):  # fmt: skip
+        if not isinstance(body.get(name, kind()), kind):
+            raise invalid(number, f"{name} must be {word}.")
+    if not all(isinstance(label, str) for label in body.get("labels", ())):
+        raise invalid(number, "labels must be texts.")
+    if body.get("policy", {}).get("fields") == []:
+        raise invalid(1431, "policy.fields must not be empty.")

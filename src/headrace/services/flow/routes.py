@@ -1,12 +1,10 @@
 """The table of Flow Service."""
 
 from collections.abc import Callable
-from typing import Any
 
 from headrace.http.contract import Answer, Call, Route
-from headrace.services.flow import flow_specs, specs, wire
-from headrace.services.flow.entities import audited, scope_of
-from headrace.services.flow.faults import connector, missing
+from headrace.services.flow import flow_specs, query, specs
+from headrace.services.flow.catalogue import Catalogue
 from headrace.services.flow.service import FlowService
 
 BASE = "/data/foundation/flowservice"
@@ -16,71 +14,55 @@ def routes(service: FlowService) -> list[Route]:
     """Every operation, with its handler."""
     table: list[Route] = []
 
-    def add(method: str, path: str, handler: Callable[[Call], Answer], text: str) -> None:
-        table.append(Route(method, BASE + path, handler, "flow", text))
+    def add(
+        method: str, path: str, handler: Callable[[Call], Answer], text: str, reads: bool | None = None
+    ) -> None:  # fmt: skip
+        table.append(Route(method, BASE + path, handler, "flow", text, reads=reads))
 
-    def resource(kind: str, entities: Any, item: Callable[[Any], dict[str, Any]]) -> None:
-        def load(call: Call) -> list[dict[str, Any]]:
-            return [item(document) for document in entities.all(scope_of(call.who))]
+    for kind, catalogue in (
+        ("connectionSpecs", Catalogue("connectionSpecs", specs.CONNECTION_SPECS, 1423)),
+        ("flowSpecs", Catalogue("flowSpecs", flow_specs.FLOW_SPECS, 1449)),
+    ):
+        add("GET", f"/{kind}", catalogue.listed, f"List {kind}")
+        add("POST", f"/{kind}", catalogue.refuse_writing, "Refused: specifications are given")
+        add("POST", f"/{kind}/search", catalogue.search, f"Search {kind}", True)
+        add("GET", f"/{kind}/{{id}}", catalogue.one, f"One of {kind}")
+        add("PUT", f"/{kind}/{{id}}", catalogue.refuse_writing, "Refused: specifications are given")
+        if kind == "connectionSpecs":
+            add("GET", f"/{kind}/{{id}}/explore", catalogue.refuse_exploring, "Explore by a spec")
+            add("GET", f"/{kind}/{{id}}/configs", catalogue.refuse_configs, "Configurations")
 
-        path = f"/{kind}"
-        add("GET", path, lambda c: wire.listing(c, path, lambda: load(c)), f"List {kind}")
-        add("POST", f"{path}/search", lambda c: wire.search(c, path, lambda: load(c)), "Search")
-        add(
-            "GET",
-            f"{path}/{{id}}",
-            lambda c: wire.one(item(entities.get(scope_of(c.who), c.params["id"]))),
-            f"One of {kind}",
-        )
+    for kind, owner in (
+        ("connections", service.connections),
+        ("sourceConnections", service.sources),
+        ("targetConnections", service.targets),
+        ("flows", service.flows),
+    ):
+        add("GET", f"/{kind}", service.listing(kind, query.of_call), f"List {kind}")
+        search = service.listing(kind, query.of_search)
+        add("POST", f"/{kind}/search", search, f"Search {kind}", True)
+        add("POST", f"/{kind}", owner.create, f"Create one of {kind}")
+        add("GET", f"/{kind}/{{id}}", service.reading(kind), f"One of {kind}")
+        add("PATCH", f"/{kind}/{{id}}", owner.patch, f"Change one of {kind}")
+        if kind != "flows":
+            add("DELETE", f"/{kind}/{{id}}", service.deletion(kind), f"Delete one of {kind}")
 
-    def catalogue(kind: str, items: tuple[dict[str, Any], ...]) -> None:
-        def one(call: Call) -> Answer:
-            found = next((spec for spec in items if spec["id"] == call.params["id"]), None)
-            if found is None:
-                raise missing(kind, call.params["id"])
-            return wire.one(found)
-
-        add("GET", f"/{kind}", lambda c: wire.specs(c, items), f"List {kind}")
-        add("GET", f"/{kind}/{{id}}", one, f"One of {kind}")
-
-    def run(call: Call) -> Answer:
-        for found in service.runs(scope_of(call.who)):
-            if found["id"] == call.params["id"]:
-                return wire.one(found)
-        raise missing("runs", call.params["id"])
-
-    def on_demand(call: Call) -> Answer:
-        raise connector(1385, "Streaming dataflows cannot have on-demand runs.")
-
-    catalogue("connectionSpecs", specs.CONNECTION_SPECS)
-    catalogue("flowSpecs", flow_specs.FLOW_SPECS)
-    resource("connections", service.connections.entities, service.connections.item)
-    resource("sourceConnections", service.sources.entities, audited)
-    resource("targetConnections", service.targets.entities, audited)
-    resource("flows", service.flows.entities, service.flows.item)
-    add("POST", "/connections", service.connections.create, "Create a connection")
-    add("GET", "/connections/{id}/test", service.connections.test, "Test a connection")
-    add("POST", "/sourceConnections", service.sources.create, "Create a source connection")
-    add("POST", "/targetConnections", service.targets.create, "Create a target connection")
-    publishable = {
-        "connections": service.connections.publish,
-        "sourceConnections": service.sources.publish,
-        "targetConnections": service.targets.publish,
-    }
-    for kind, publish in publishable.items():
+    for kind, publish in (
+        ("connections", service.connections.publish),
+        ("sourceConnections", service.sources.publish),
+        ("targetConnections", service.targets.publish),
+    ):
         add("POST", f"/{kind}/{{id}}/action", publish, f"Publish one of {kind}")
-    for kind in ("connections", "sourceConnections", "targetConnections"):
-        add("DELETE", f"/{kind}/{{id}}", service.deletion(kind), f"Delete one of {kind}")
-    add("POST", "/flows", service.flows.create, "Create a dataflow")
-    add("PATCH", "/flows/{id}", service.flows.patch, "Change a dataflow")
+    add("GET", "/connections/{id}/test", service.connections.test, "Test a connection")
+    add("GET", "/connections/{id}/explore", service.explorer.explore, "What a connection reaches")
+    add("GET", "/connections/{id}/configs", service.explorer.configs, "Columns of a connection")
     add("DELETE", "/flows/{id}", service.flows.delete, "Delete a dataflow")
     add("POST", "/flows/{id}/action", service.flows.act, "Publish, enable or disable a dataflow")
-    add(
-        "GET",
-        "/runs",
-        lambda c: wire.listing(c, "/runs", lambda: service.runs(scope_of(c.who))),
-        "List runs",
-    )
-    add("GET", "/runs/{id}", run, "One run")
-    add("POST", "/runs", on_demand, "On-demand runs, which streaming refuses")
+    add("GET", "/flows/{id}/runs", service.runs.of_flow, "Runs of a dataflow")
+    add("GET", "/runs", service.runs.listed, "List runs")
+    add("POST", "/runs/search", service.runs.search, "Search runs", True)
+    add("POST", "/runs", service.runs.create, "On-demand runs, which streaming refuses")
+    add("GET", "/runs/{id}", service.runs.one, "One run")
+    add("PUT", "/runs/{id}", service.runs.replace, "Refused: the server writes runs")
+    add("POST", "/runs/{id}/action", service.runs.act, "Refused: a stream cannot be read again")
     return table

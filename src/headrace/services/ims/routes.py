@@ -10,7 +10,10 @@ Grant = Callable[[dict[str, str]], tuple[str, int]]
 
 
 def routes(service: ImsService) -> list[Route]:
-    """Trailing slashes are tolerated by the application."""
+    """Lifetimes are in the unit that the endpoint's clients read: seconds, but milliseconds for codes and assertions.
+
+    A client that takes the milliseconds of a code's token for seconds merely renews it later than it could.
+    """
 
     def seconds(grant: Grant) -> Callable[[Call], Answer]:
         return lambda call: token_answer(*grant(fields(call)))

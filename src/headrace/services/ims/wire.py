@@ -8,9 +8,15 @@ from urllib.parse import parse_qsl
 from headrace.errors import ApiError
 from headrace.http.contract import Answer, Call
 
+MOST_BYTES = 64 * 1024
+"""Anybody may call these endpoints: no form of a client comes near this."""
+
 
 def fields(call: Call) -> dict[str, str]:
     """Fields of the query and of the form (urlencoded or multipart); the form wins."""
+    if len(call.body) > MOST_BYTES:
+        detail = f"the form exceeds {MOST_BYTES} bytes"
+        raise ApiError(413, "invalid_request", "Payload too large", detail)
     found = dict(call.query)
     content_type = call.headers.get("content-type", "")
     if content_type.lower().startswith("multipart/form-data"):
@@ -42,4 +48,4 @@ def token_answer(token: str, expires_in: int) -> Answer:
         "token_type": "bearer",
         "expires_in": expires_in,
     }
-    return Answer(200, body, {"cache-control": "no-store"})
+    return Answer(200, body, {"cache-control": "no-store", "pragma": "no-cache"})

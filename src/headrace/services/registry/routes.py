@@ -1,7 +1,6 @@
 """Routes of the Schema Registry."""
 
 from collections.abc import Callable
-from typing import Any
 
 from headrace.http.contract import Answer, Call, Route
 from headrace.services.registry import accept
@@ -60,9 +59,9 @@ def routes(
         return handle
 
     def behaviors(call: Call) -> Answer:
-        found: list[Any] = list(registry.library.of_type("behaviors"))
-        items, following = page_of(found, page_from(call))
-        return Answer(200, listing(items, "behaviors", "updated", following))
+        view = accept.lenient_view(accepted(call))
+        found = registry.listed(call.who, "global", "behaviors", page_from(call), view)
+        return Answer(200, found)
 
     def behavior(call: Call) -> Answer:
         view = accept.lenient_view(accepted(call))
@@ -72,8 +71,9 @@ def routes(
         return Answer(200, statistics(registry, call.who))
 
     def unions(call: Call) -> Answer:
-        items, following = page_of(registry.unions(call.who), page_from(call))
-        return Answer(200, listing(items, "unions", "updated", following))
+        page = page_from(call)
+        items, following = page_of(registry.unions(call.who), page)
+        return Answer(200, listing(items, "tenant/unions", page, following))
 
     def union(call: Call) -> Answer:
         view = accept.lenient_view(accepted(call))

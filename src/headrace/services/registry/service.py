@@ -26,7 +26,7 @@ STORED = ("schemas", "classes", "mixins", "datatypes")
 EXTENDED = "extendedFieldGroups"
 """Kind of the documents that say for which further classes a tenant uses a standard field group."""
 
-LISTINGS_KEPT = 8
+LISTINGS_KEPT = 16
 RESOLVED_KEPT = 256
 DATA = "https://ns.adobe.com/xdm/data/"
 Lookup = Callable[[str], Mapping[str, Any] | None]
@@ -82,10 +82,14 @@ class RegistryService:
                 return self.shown(wire.document(stored, who, lookup, write=False), view, scope)
             if kind == "schemas" and id.endswith("__union"):
                 return self.shown(self.resource(scope, id), view, scope)
-        found = lookup(id) if container == "tenant" else self.library.get(id)
+        found = lookup(id)
         if found is None or found["meta:resourceType"] != kind:
             raise not_found(kind, id)
-        return self.shown(found, view, scope)
+        if (
+            found.get("meta:containerId") != "global"
+        ):  # a tenant's, asked for in the global container
+            raise not_found(kind, id)
+        return self.shown(wire.standard(found, lookup), view, scope)
 
     def shown(self, resource: Mapping[str, Any], view: View, scope: Scope) -> dict[str, Any]:
         """A resource in the view that the Accept header asks for."""
@@ -115,11 +119,8 @@ class RegistryService:
         self, who: Caller, container: str, word: str, page: Page, view: View
     ) -> dict[str, Any]:
         kind, scope = TYPES[word], Scope(who.org_id, who.sandbox)
-        self.library.refresh()
-        found: list[Any] = (
-            list(self.library.of_type(kind))
-            if container == "global"
-            else self.whole_listing(who, kind)
+        found = (
+            self.standard(scope, kind) if container == "global" else self.whole_listing(who, kind)
         )
         # clients read data types without following pages
         items, following = page_of(found, page, paged=kind != "datatypes")
@@ -128,7 +129,20 @@ class RegistryService:
             wire.identification(item) if view.ids else self._viewed(item, view, scope, lookup)
             for item in items
         ]
-        return wire.listing(shown, word, page.orderby, following)
+        return wire.listing(shown, f"{container}/{word}", page, following)
+
+    def standard(self, scope: Scope, kind: str) -> list[dict[str, Any]]:
+        """All standard resources of a kind with their computed keys, as the sandbox uses them, by title."""
+        key = (scope, "global", kind, self.state(scope))
+        found = self._listings.get(key)
+        if found is None:
+            lookup = self.lookup(scope)
+            found = [
+                wire.standard(lookup(r["$id"]) or r, lookup) for r in self.library.of_type(kind)
+            ]
+            with self._lock:
+                _remember(self._listings, key, found, LISTINGS_KEPT)
+        return found
 
     def whole_listing(self, who: Caller, kind: str) -> list[dict[str, Any]]:
         """All tenant resources of a kind with their computed keys, newest first."""

@@ -8,11 +8,13 @@ from urllib.parse import urlencode
 
 from headrace.http.contract import Caller
 from headrace.services.registry.accept import View
+from headrace.services.registry.lists import Page
 from headrace.store.documents import Document
 from headrace.xdm.annotate import annotated
 from headrace.xdm.library import VERSION
 from headrace.xdm.resolve import (
     Lookup,
+    Unresolvable,
     ancestors,
     every_reference,
     external_references,
@@ -77,6 +79,21 @@ def document(stored: Document, who: Caller, lookup: Lookup, *, write: bool) -> d
     return {key: out[key] for key in (*_ORDER, *(k for k in out if k not in _ORDER)) if key in out}
 
 
+def standard(resource: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
+    """A standard resource with its computed keys."""
+    try:
+        extends = ancestors(resource, lookup)
+    except Unresolvable:  # an import may lack what is referred to
+        extends = external_references(resource)
+    tag = hashlib.sha256(json.dumps(resource, sort_keys=True).encode()).hexdigest()
+    return {
+        **resource,
+        "$schema": "http://json-schema.org/draft-06/schema#",
+        "meta:extends": extends,
+        "meta:registryMetadata": {"eTag": tag, "meta:globalLibVersion": VERSION},
+    }
+
+
 def viewed(
     resource: Mapping[str, Any], view: View, descriptors: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -135,23 +152,21 @@ def _without_text(node: Any) -> Any:
 
 
 def listing(
-    items: Sequence[Mapping[str, Any]], kind: str, order: str, following: Any
+    items: Sequence[Mapping[str, Any]], path: str, page: Page, following: Any
 ) -> dict[str, Any]:
-    """The list envelope."""
+    """The list envelope; `path` is that of the list below the registry, container included."""
+    word = path.partition("/")[2]
+    query = [("orderby", page.orderby), ("start", following)]
+    query += [] if page.limit is None else [("limit", page.limit)]
+    query += [("property", text) for text in page.filters]
     return {
         "results": list(items),
-        "_page": {"orderby": order, "next": following, "count": len(items)},
+        "_page": {"orderby": page.orderby, "next": following, "count": len(items)},
         "_links": {
-            "next": None
-            if following is None
-            else {"href": f"{BASE}/{kind}?{_query(order, following)}"},
-            f"global_{kind}": {"href": f"{BASE}/global/{kind}"},
+            "next": None if following is None else {"href": f"{BASE}/{path}?{urlencode(query)}"},
+            f"global_{word}": {"href": f"{BASE}/global/{word}"},
         },
     }
-
-
-def _query(order: str, following: Any) -> str:
-    return urlencode({"orderby": order, "start": following})
 
 
 def update(who: Caller, id: str, moment: int, entry: Mapping[str, Any]) -> dict[str, Any]:
