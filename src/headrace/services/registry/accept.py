@@ -16,10 +16,11 @@ _ANY = ("", "*/*", "application/json", "application/*")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`suffixes` are those of the media type, `version` the major version or None."""
+    """`suffixes` are those of the media type, `version` the major version or None, `family` is xed or xdm."""
 
     suffixes: frozenset[str] = frozenset()
     version: int | None = None
+    family: str = "xdm"
 
     @property
     def full(self) -> bool:
@@ -55,7 +56,7 @@ def _parse(header: str) -> View | None:
     suffixes = frozenset(filter(None, found[2].split("-")))
     if not suffixes <= _SUFFIXES:
         return None
-    return View(suffixes, int(found[3]) if found[3] else None)
+    return View(suffixes, int(found[3]) if found[3] else None, found[1])
 
 
 def list_view(header: str) -> View:
@@ -83,12 +84,18 @@ def lenient_view(header: str) -> View:
 def descriptor_view(header: str) -> View:
     """For lists of descriptors; ApiError XDM-1008-400."""
     view = _parse(header)
-    if view is None:
+    if view is None or not _fits_descriptors(view, "v2", "id", "link"):
         raise _refuse("1008", header, "application/vnd.adobe.xdm-id+json")
     return view
 
 
 def descriptor_lookup_view(header: str) -> None:
     """For one descriptor; ApiError XDM-1009-400."""
-    if _parse(header) is None:
+    view = _parse(header)
+    if view is None or not _fits_descriptors(view):
         raise _refuse("1009", header, "application/vnd.adobe.xdm+json")
+
+
+def _fits_descriptors(view: View, *suffixes: str) -> bool:
+    """Descriptors have standard names only, and few views."""
+    return view.family == "xdm" and view.suffixes <= set(suffixes)

@@ -7,6 +7,7 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
+from headrace.errors import ApiError
 from headrace.http.contract import Caller
 from headrace.model.ids import hex_id
 from headrace.services.registry import unions, wire
@@ -23,7 +24,13 @@ from headrace.store.documents import Document, Scope
 from headrace.xdm.evolve import breaking_changes
 from headrace.xdm.fields import Field, tree_of
 from headrace.xdm.names import namespace_problem
-from headrace.xdm.resolve import Resolver, Unresolvable, class_of, external_references
+from headrace.xdm.resolve import (
+    Resolver,
+    Unresolvable,
+    ancestors,
+    class_of,
+    external_references,
+)
 
 MOST_OPERATIONS = 1000
 ADHOC = "https://ns.adobe.com/xdm/data/adhoc"
@@ -68,7 +75,9 @@ class Authoring:
         scope = Scope(who.org_id, who.sandbox)
         with self._lock:
             stored = self._stored(scope, TYPES[word], id)
-            written = self._write(who, stored, _prepared(who, TYPES[word], stored.id, body))
+            prepared = _prepared(who, TYPES[word], stored.id, body)
+            _check_parts(prepared)
+            written = self._write(who, stored, prepared)
         steps = jsonpatch.make_patch(_plain(stored.body), _plain(written.body))
         self._audit(who, written, [_trail(step) for step in steps])
         self._tell(scope, written)
@@ -205,6 +214,8 @@ class Authoring:
                         "A schema needs exactly one class among the references of 'allOf'."
                     )
                 _check_groups(resource, chosen, lookup)
+            elif kind == "classes":
+                _check_behavior(resource, lookup)
             tree = tree_of(Resolver(lookup).full(resource))
         except Unresolvable as error:
             raise invalid(f"The definition does not resolve: {error}.") from None
@@ -272,7 +283,32 @@ def _prepared(who: Caller, kind: str, id: str, body: Mapping[str, Any]) -> dict[
     kept = {k: v for k, v in body.items() if k not in wire.COMPUTED}
     alt = f"_{who.tenant_id}.{kind}.{id.rsplit('/', 1)[1]}"
     head = {"$id": id, "meta:altId": alt, "meta:resourceType": kind, "type": "object"}
+    if kind == "mixins":
+        kept.setdefault("meta:intendedToExtend", [])  # any class
     return head | kept
+
+
+def _check_parts(body: Mapping[str, Any]) -> None:
+    """A replacement must define what its own composition refers to; ApiError XDM-1406-422."""
+    for entry in body.get("allOf", ()):
+        reference = entry.get("$ref") if isinstance(entry, Mapping) else None
+        if isinstance(reference, str) and reference.startswith("#/"):
+            try:
+                jsonpointer.resolve_pointer(body, reference[1:])
+            except jsonpointer.JsonPointerException:
+                text = f"'allOf' refers to {reference}, which is not among the definitions."
+                raise ApiError(422, "XDM-1406-422", "Structural conflict", text) from None
+
+
+def _check_behavior(resource: Mapping[str, Any], lookup: Lookup) -> None:
+    found = [
+        id
+        for id in ancestors(resource, lookup)
+        if (lookup(id) or {}).get("meta:resourceType") == "behaviors"
+    ]
+    if len(found) != 1:
+        named = ", ".join(found) or "none"
+        raise invalid(f"A class builds on exactly one behavior, this one on {named}.")
 
 
 def _check_groups(resource: Mapping[str, Any], chosen: str, lookup: Lookup) -> None:

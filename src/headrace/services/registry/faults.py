@@ -9,10 +9,10 @@ NOT_FOUND = {
 _WORDS = {"mixins": "field group", "datatypes": "data type", "classes": "class"}
 
 
-def not_found(kind: str, id: str) -> ApiError:
-    """404 for an id that nothing has, with the code of its resource type."""
+def not_found(kind: str, id: str, version: int = 1) -> ApiError:
+    """404 for an id that nothing has in a major version, with the code of its resource type."""
     word = _WORDS.get(kind, kind.rstrip("s"))
-    text = f"The requested {word} resource {id} with version 1 is not found."
+    text = f"The requested {word} resource {id} with version {version} is not found."
     code = f"XDM-{NOT_FOUND.get(kind, '1017')}-404"
     return ApiError(404, code, "Resource not found", text)
 

@@ -1,6 +1,8 @@
 """Lists of the Schema Registry: property filters, ordering, paging by the first order property."""
 
-from collections.abc import Mapping, Sequence
+import operator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,7 @@ class Page:
 def page_from(call: Call) -> Page:
     """ApiError 400 for a limit that is no number from 0 to 500."""
     text = call.value("limit")
-    if text is not None and (not text.isdigit() or int(text) > MOST):
+    if text is not None and (not (text.isascii() and text.isdigit()) or int(text) > MOST):
         detail = f"limit is {text}: it must be a number from 0 to {MOST}."
         raise ApiError(400, "XDM-1301-400", "Invalid query parameter", detail)
     filters = tuple(part for value in call.values("property") for part in _split(value))
@@ -41,23 +43,24 @@ def _split(value: str) -> list[str]:
 
 def page_of(items: Sequence[Item], page: Page, *, paged: bool = True) -> tuple[list[Item], Any]:
     """(the page's items, the `start` of the next page or None)."""
-    chosen = [item for item in items if all(_fits(item, text) for text in page.filters)]
+    tests = [_test(text) for text in page.filters]
+    chosen = [item for item in items if all(test(item) for test in tests)]
     for name in reversed([n.strip() for n in page.orderby.split(",") if n.strip()]):
         key = name.lstrip("-+")
         chosen.sort(key=lambda item: _sortable(_value(item, key)), reverse=name.startswith("-"))
     first = page.orderby.split(",")[0].strip()
     key, descending = first.lstrip("-+"), first.startswith("-")
-    if page.start is not None:
-        edge = _sortable(_typed(page.start, _value(chosen[0], key) if chosen else None))
-        chosen = [
-            item
-            for item in chosen
-            if (
-                _sortable(_value(item, key)) < edge
-                if descending
-                else _sortable(_value(item, key)) > edge
-            )
-        ]
+    if page.start is not None and chosen:
+        edge = _sortable(_typed(page.start, _value(chosen[0], key)))
+
+        def place(item: Item) -> tuple[int, Any]:
+            return _sortable(_value(item, key))
+
+        if descending:  # the items behind the edge are those before it in the opposite order
+            chosen.reverse()
+            chosen = chosen[: bisect_left(chosen, edge, key=place)][::-1]
+        else:
+            chosen = chosen[bisect_right(chosen, edge, key=place) :]
     limit = page.limit if page.limit else (300 if paged else None)
     if limit is None or len(chosen) <= limit:
         return chosen, None
@@ -88,20 +91,29 @@ def _typed(text: str, like: Any) -> Any:
     return int(text) if isinstance(like, int) and text.lstrip("-").isdigit() else text
 
 
-def _fits(item: Item, text: str) -> bool:
-    at, operator = min(
+_COMPARISONS: Mapping[str, Callable[[str, str], bool]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge,
+}  # fmt: skip
+
+
+def _test(text: str) -> Callable[[Item], bool]:
+    """A filter, read once: `key`, or a key, the first operator in the text, and a value."""
+    at, sign = min(
         ((text.find(op), op) for op in _OPERATORS if op in text),
         default=(-1, ""),
         key=lambda p: (p[0], -len(p[1])),
     )
     if at < 0:
-        return text in item
-    key, wanted = text[:at].strip(), text[at + len(operator) :].strip().strip('"')
-    value = item.get(key)
-    if isinstance(value, list):
-        return (wanted in value) == (operator == "==")
-    have = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return {
-        "==": have == wanted, "!=": have != wanted, "<": have < wanted, ">": have > wanted,
-        "<=": have <= wanted, ">=": have >= wanted,
-    }[operator]  # fmt: skip
+        return lambda item: text in item
+    key, wanted = text[:at].strip(), text[at + len(sign) :].strip().strip('"')
+    compare = _COMPARISONS[sign]
+
+    def fits(item: Item) -> bool:
+        value = item.get(key)
+        if isinstance(value, list):
+            return (wanted in value) == (sign == "==")
+        if isinstance(value, bool):
+            return compare(str(value).lower(), wanted)
+        return compare("" if value is None else str(value), wanted)
+
+    return fits

@@ -28,6 +28,7 @@ EXTENDED = "extendedFieldGroups"
 
 LISTINGS_KEPT = 16
 RESOLVED_KEPT = 256
+DOCUMENTS_KEPT = 20_000
 DATA = "https://ns.adobe.com/xdm/data/"
 Lookup = Callable[[str], Mapping[str, Any] | None]
 
@@ -43,6 +44,7 @@ class RegistryService:
         self.library = library
         self._lock = threading.Lock()
         self._listings: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        self._documents: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._resolved: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def lookup(self, scope: Scope) -> Lookup:
@@ -75,6 +77,8 @@ class RegistryService:
 
     def get(self, who: Caller, container: str, word: str, id: str, view: View) -> dict[str, Any]:
         kind, scope = TYPES[word], Scope(who.org_id, who.sandbox)
+        if view.version not in (None, 1):
+            raise not_found(kind, id, view.version)
         lookup = self.lookup(scope)
         if container == "tenant":
             stored = self.document(scope, id, (kind,))
@@ -150,19 +154,38 @@ class RegistryService:
         key = (scope, kind, who.sandbox_id, self.state(scope))
         found = self._listings.get(key)
         if found is None:
-            lookup = self.lookup(scope)
+            parts = self.store.fingerprint(scope, (*STORED[1:], EXTENDED))
+            lookup, state = self.lookup(scope), (who.sandbox_id, self.library.state, parts)
+            versions = self.store.versions(scope, kind)
             found = [
-                wire.document(stored, who, lookup, write=False)
-                for stored in reversed(self.store.list(scope, kind))
+                self._computed(who, kind, id, (version, state), lookup)
+                for id, version in reversed(versions.items())
             ]
+            found = [item for item in found if item]
             with self._lock:
                 _remember(self._listings, key, found, LISTINGS_KEPT)
+        return found
+
+    def _computed(
+        self, who: Caller, kind: str, id: str, state: Any, lookup: Lookup
+    ) -> dict[str, Any]:
+        """One resource with its computed keys, anew only when it or what it may be built on changed."""
+        scope = Scope(who.org_id, who.sandbox)
+        key = (scope, id, state)
+        found = self._documents.get(key)
+        if found is None:
+            stored = self.store.get(scope, kind, id)
+            if stored is None:  # deleted meanwhile
+                return {}
+            found = wire.document(stored, who, lookup, write=False)
+            with self._lock:
+                _remember(self._documents, key, found, DOCUMENTS_KEPT)
         return found
 
     def state(self, scope: Scope) -> tuple[Any, ...]:
         """Differs whenever any resource of the sandbox, or the library, differs."""
         self.library.refresh()
-        return (self.library.state, *self.store.fingerprint(scope, (*STORED, EXTENDED)))
+        return (self.library.state, self.store.fingerprint(scope, (*STORED, EXTENDED)))
 
     def full_schema(self, scope: Scope, id: str) -> dict[str, Any]:
         """The resolved (`xed-full`) schema, not to be changed by the caller; ApiError 404."""
@@ -218,7 +241,7 @@ class RegistryService:
         scope = Scope(who.org_id, who.sandbox)
         stored = self.document(scope, id)
         if stored is None:
-            raise not_found("schemas", id)
+            raise not_found("resources", id)
         rows = self.store.connection.execute(
             "SELECT id, created, body FROM documents WHERE org=? AND sandbox=? AND kind='audit'"
             " AND json_extract(body, '$.resource')=? ORDER BY seq DESC",
