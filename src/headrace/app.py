@@ -19,6 +19,7 @@ from headrace.runtime.metrics import DataPlane, exposition
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.runs import run_items
 from headrace.runtime.supervisor import Supervisor
+from headrace.security.clients import may_write
 from headrace.security.egress import Egress
 from headrace.security.keys import load_or_create_key
 from headrace.security.tokens import TokenInvalid, Tokens
@@ -211,7 +212,8 @@ class Application:
 
     def _may_send(self, token: str, org: str) -> bool:
         try:
-            return self.tokens.verify(token).org_id == org
+            claims = self.tokens.verify(token)
+            return claims.org_id == org and may_write(self.store, claims)
         except TokenInvalid:
             return False
 

@@ -2,10 +2,18 @@
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from headrace import __version__
 from headrace.errors import ConfigurationError, HeadraceError
+
+_OWN_PARSERS = {
+    "client": ("headrace.services.ims.command", "clients that may call the APIs"),
+    "mappings": ("headrace.services.conversion.command", "move mapping sets between sandboxes"),
+    "demo": ("headrace.demo", "run the main job on real data"),
+}
+"""Commands with options of their own, loaded when they are called."""
 
 _MAP_FILES = {
     "mapping": "mapping set, as the API takes it; without one records are XDM already",
@@ -60,19 +68,28 @@ def parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, help="directory of all data (default ./headrace-data)"
     )
 
-    commands.add_parser("demo", help="run the main job on real data", add_help=False)
+    vault = commands.add_parser("vault", help="the key that seals stored credentials")
+    keys = vault.add_subparsers(dest="action", required=True, metavar="ACTION")
+    rotate = keys.add_parser("rotate", help="replace the key; the server must be stopped")
+    rotate.add_argument(
+        "--data-dir", type=Path, help="directory of all data (default ./headrace-data)"
+    )
+
+    for name, (_, text) in _OWN_PARSERS.items():
+        commands.add_parser(name, help=text, add_help=False)
     return top
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["demo"]:
-        from headrace.demo import main as demo
-
-        return demo(given[1:])
-    options = parser().parse_args(given)
     try:
+        if given and given[0] in _OWN_PARSERS:
+            module, _ = _OWN_PARSERS[given[0]]
+            return int(import_module(module).main(given[1:]))
+        options = parser().parse_args(given)
+        if options.command == "vault":
+            return _rotate(options)
         if options.command == "sql":
             return _sql(options)
         if options.command == "xdm":
@@ -113,6 +130,21 @@ def _map(options: argparse.Namespace) -> int:
         report=sys.stderr,
         **{name: getattr(options, name) for name in names},
     )
+
+
+def _rotate(options: argparse.Namespace) -> int:
+    from headrace.security.vault import rotate
+    from headrace.server import owned
+    from headrace.settings import load
+    from headrace.store.documents import Store
+
+    data_dir = load({"data_dir": options.data_dir}).data_dir
+    if not (data_dir / "vault.key").is_file():
+        raise ConfigurationError(f"there is no data in {data_dir}; start the server there once")
+    with owned(data_dir):
+        done = rotate(data_dir / "vault.key", Store(data_dir / "headrace.db"))
+    print(f"the key is new; {done.renewed} secrets sealed anew, {done.unopened} did not open")
+    return 0
 
 
 def _import(options: argparse.Namespace) -> int:

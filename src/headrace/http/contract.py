@@ -98,7 +98,7 @@ class Route:
     A path parameter `{id}` is one segment; `{id:path}` takes the rest, slashes included.
     `service` names the error envelope: flow, registry, catalog, conversion, ims, sandbox, identity, plain.
     `reads` says whether clients that may only read may call it: None = as the method says (GET), True for a POST
-    that only computes or searches, False for a GET with effects.
+    that only computes or searches, False for a GET with effects. `files`: the body is a file of any type, not JSON.
     """
 
     method: str
@@ -108,6 +108,7 @@ class Route:
     summary: str
     auth: str = "platform"
     reads: bool | None = None
+    files: bool = False
 
     @property
     def only_reads(self) -> bool:

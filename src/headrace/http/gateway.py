@@ -49,7 +49,8 @@ class Gateway:
         sandbox = {"name": "", "id": "", "type": ""}
         if route.auth == "platform":
             sandbox = self._sandbox(call, org)
-        self._content_type(call)
+        if not route.files:
+            self._content_type(call)
         return Caller(
             org_id=org,
             tenant_id=self._installation.tenant_id,

@@ -5,6 +5,7 @@ from typing import Any
 from headrace.mapping.errors import TransformError
 from headrace.mapping.functions import FUNCTIONS
 from headrace.mapping.functions.definition import Context, key_of
+from headrace.mapping.limits import bounded_value
 from headrace.mapping.methods import call_method
 from headrace.mapping.operators import OPERATORS, UNARY, member
 from headrace.mapping.paths import resolve
@@ -30,7 +31,7 @@ __all__ = ["Context", "TransformError", "evaluate"]
 
 def evaluate(node: Node, context: Context) -> Any:
     """The value of an expression for the context's record; TransformError when it has none."""
-    return _value(node, context, {})
+    return bounded_value(_value(node, context, {}))
 
 
 def _value(node: Node, context: Context, names: dict[str, Any]) -> Any:

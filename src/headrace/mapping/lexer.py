@@ -139,7 +139,7 @@ def _string(text: str, begin: int) -> Token:
     while at < len(text):
         char = text[at]
         if char == quote:
-            return Token("string", "".join(out), begin, at + 1)
+            return Token("string", _paired("".join(out), begin), begin, at + 1)
         if char == "\\" and at + 1 < len(text):
             following = text[at + 1]
             digits = text[at + 2 : at + 6]
@@ -158,6 +158,15 @@ def _string(text: str, begin: int) -> Token:
         out.append(char)
         at += 1
     raise MappingSyntaxError(f"The text that starts with {quote} is not closed.", begin)
+
+
+def _paired(text: str, begin: int) -> str:
+    """Escapes of two halves of one character become it, as in Java; half a character is refused."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        problem = "The text has half of a character (an unpaired surrogate)."
+        raise MappingSyntaxError(problem, begin) from None
 
 
 def _quoted(text: str, begin: int) -> Token:

@@ -1,6 +1,7 @@
 """Bounds that keep one expression from taking the machine with it."""
 
 from collections.abc import Sized
+from typing import Any
 
 from headrace.mapping.errors import TransformError
 
@@ -12,6 +13,8 @@ MAX_TEXT = 1 << 20
 """Characters of a text that an operator or function builds."""
 MAX_ITEMS = 100_000
 """Elements of an array or map that a function builds."""
+MAX_VALUE = 16 * MAX_TEXT
+"""Characters and elements, in all, of what one rule builds."""
 MAX_BITS = 4096
 """Bits of an integer."""
 MAX_STEPS = 1_000_000
@@ -28,6 +31,28 @@ def check_length(characters: int) -> None:
         raise TransformError(
             f"The text would have {characters} characters, {MAX_TEXT} are allowed."
         )
+
+
+def bounded_value(value: Any) -> Any:
+    """The value, unless writing it out would take more than `MAX_VALUE`; parts it shares count each time."""
+    if isinstance(value, list | dict):
+        size = _written(value, {})
+        if size > MAX_VALUE:
+            raise TransformError(
+                f"The value has {size} characters and elements, {MAX_VALUE} are allowed."
+            )
+    return value
+
+
+def _written(value: Any, known: dict[int, int]) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if not isinstance(value, list | dict):
+        return 1
+    if id(value) not in known:
+        parts = value if isinstance(value, list) else value.values()
+        known[id(value)] = 1 + sum(_written(part, known) for part in parts)
+    return known[id(value)]
 
 
 def check_items(items: Sized | int) -> None:

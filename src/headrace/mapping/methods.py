@@ -7,6 +7,7 @@ from typing import Any
 from headrace.mapping.errors import TransformError
 from headrace.mapping.functions.definition import integer
 from headrace.mapping.functions.string import explode, replacestr
+from headrace.mapping.limits import bounded_text
 from headrace.mapping.operators import matches, member
 from headrace.mapping.values import kind_of, text_of
 
@@ -49,8 +50,8 @@ METHODS: Mapping[str, TypedMethod] = {
     ),
     "length": TypedMethod((0, 0), len, _TEXT),
     "substring": TypedMethod((1, 2), _substring, _TEXT),
-    "toUpperCase": TypedMethod((0, 0), str.upper, _TEXT),
-    "toLowerCase": TypedMethod((0, 0), str.lower, _TEXT),
+    "toUpperCase": TypedMethod((0, 0), lambda s: bounded_text(s.upper()), _TEXT),
+    "toLowerCase": TypedMethod((0, 0), lambda s: bounded_text(s.lower()), _TEXT),
     "trim": TypedMethod((0, 0), str.strip, _TEXT),
     "contains": TypedMethod((1, 1), _contains, _SIZED),
     "startsWith": TypedMethod((1, 1), lambda s, o: s.startswith(text_of(o)), _TEXT),

@@ -12,9 +12,11 @@ from headrace.mapping.coerce import COERCERS, coerce
 from headrace.mapping.errors import TransformError
 from headrace.mapping.functions import FUNCTIONS
 from headrace.mapping.functions.definition import key_of
+from headrace.mapping.limits import bounded_value
 from headrace.mapping.methods import call_method
 from headrace.mapping.operators import OPERATORS, UNARY, member
 from headrace.mapping.syntax import (
+    STAR,
     ArrayLiteral,
     Binary,
     Call,
@@ -32,7 +34,7 @@ from headrace.mapping.syntax import (
 from headrace.mapping.values import truth
 from headrace.runtime.columns import instant
 from headrace.runtime.shapes import Column, NoShape, Template
-from headrace.runtime.sources import SourceReader
+from headrace.runtime.sources import SourceReader, supported
 from headrace.xdm.check import FORMATS, Violation, conform, constrained, constraint
 from headrace.xdm.fields import INTEGER_BOUNDS, Field
 
@@ -62,9 +64,11 @@ class Generator:
         self._columns = columns
         self._tree = tree
         paths = [path for node in nodes for path in paths_of(node)]
-        self._reader = SourceReader(paths)
-        if not self._reader.supported or any(_reads_record(node) for node in nodes):
+        if any(STAR in path.steps for path in paths):
+            raise NoShape("a path selects every element of an array")
+        if not supported(paths) or any(_reads_record(node) for node in nodes):
             raise NoShape("the mapping reads the whole record")
+        self._reader = SourceReader(paths)
         self._globals: dict[str, Any] = {"truth": truth, "Exception": Exception, "type": type}
         self._names: dict[int, str] = {}
         self._keep: list[Any] = []
@@ -268,7 +272,7 @@ class Generator:
                 self._assemble(template.children[n]) if n in template.children else "None"
                 for n in range(last + 1)
             ]
-            return f"[{', '.join(parts)}]"
+            return f"{self.constant(_trimmed)}([{', '.join(parts)}])"
         entries = [
             (self.constant(key), self._assemble(child)) for key, child in template.children.items()
         ]
@@ -344,14 +348,22 @@ class Generator:
 
 
 def _coerce_whole(
-    value: Any, field: Field, rule: int, warn: Callable[[tuple[int, str]], None]
+    value: Any, field: Field, rule: int, warn: Callable[[tuple[int, str, str]], None]
 ) -> Any:
     """An array, map or object; children that do not fit are left out and warned of."""
     failures: list[tuple[str, str]] = []
-    coerced = coerce(value, field, failures)
-    for _, message in failures:
-        warn((rule, message))
-    return coerced
+    try:
+        return coerce(bounded_value(value), field, failures)
+    finally:
+        for path, message in failures:
+            warn((rule, message, path))
+
+
+def _trimmed(elements: list[Any]) -> list[Any]:
+    """Elements that no rule filled do not lengthen an array."""
+    while elements and elements[-1] is None:
+        elements.pop()
+    return elements
 
 
 def _first_violation(value: Any, field: Field) -> tuple[str, str, str] | None:

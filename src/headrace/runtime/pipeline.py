@@ -198,7 +198,7 @@ class Pipeline:
         try:
             decoded = self._decode_frame(frame)
             positions = range(len(decoded))
-            if any(r.header_ and r.body_ for r in decoded):
+            if any(map(_enveloped, decoded)):
                 raise ValueError
         except Exception:
             parts = split(frame)
@@ -206,7 +206,7 @@ class Pipeline:
             for index, (_, text) in enumerate(parts):
                 try:
                     record = self._decode(text)
-                    if record.header_ and record.body_:
+                    if _enveloped(record):
                         record = self._decode(record.body_)
                 except Exception:
                     aside.append(index)
@@ -214,7 +214,7 @@ class Pipeline:
                     positions.append(index)
                     decoded.append(record)
         failed: list[tuple[int, str, str, str]] = []
-        warned: list[tuple[int, str]] = []
+        warned: list[tuple[Any, ...]] = []
         before = [len(column) for column in batch.values]
         try:
             function.run(
@@ -227,15 +227,12 @@ class Pipeline:
             positions, decoded, failed, warned, aside = [], [], [], [], list(range(len(parts)))
         if warned and self.mapping is not None:
             destinations = [rule.rule.destination for rule in self.mapping.rules]
-            for rule, message in warned:
-                self._warn(batch, destinations[rule], message)
+            for rule, message, *below in warned:
+                self._warn(batch, ".".join((destinations[rule], *filter(None, below))), message)
         if failed or aside:
             parts = parts if parts is not None else split(frame)
-            for position, keyword, path, message in failed:
-                index = positions[position]
-                self._fail(
-                    frame, batch, index, parts[index][0], "validate", CODES[keyword], path, message
-                )
+            for entry in failed:
+                self._explain(frame, batch, positions[entry[0]], parts[positions[entry[0]]], entry)
         kept = positions
         if failed:
             broken = {entry[0] for entry in failed}
@@ -245,6 +242,24 @@ class Pipeline:
         batch.received += [frame.received] * len(kept)
         if aside:
             self._run_aside(frame, batch, aside, parts or [], before)
+
+    def _explain(
+        self,
+        frame: Frame,
+        batch: Batch,
+        index: int,
+        part: tuple[bytes, bytes],
+        entry: tuple[int, str, str, str],
+    ) -> None:
+        """A record that broke the schema fails with the reason that the plain evaluator finds first."""
+        _, keyword, path, message = entry
+        record = _open(part[1], False)
+        context = self._context(frame, index, record)
+        violations = self.finish(record, False, context, lambda destination, text: None)[1]
+        if violations:
+            first = violations[0]
+            keyword, path, message = first.keyword, _dotted(first), first.message
+        self._fail(frame, batch, index, part[0], "validate", CODES[keyword], path, message)
 
     def _decode_frame(self, frame: Frame) -> list[Any]:
         if frame.meta.layout == MESSAGES:
@@ -408,6 +423,11 @@ class Pipeline:
         return column_building.table(self.tree, batch.rows)
 
 
+def _enveloped(record: Any) -> bool:
+    """Whether a decoded record is a streaming envelope around another."""
+    return bytes(record.header_)[:1] == b"{" and bytes(record.body_)[:1] == b"{"
+
+
 def _open(text: bytes, envelope: bool) -> dict[str, Any]:
     if envelope:
         text = bytes(_decode_envelope(text).body.xdmEntity)
@@ -445,8 +465,9 @@ def _receipts(frame: Frame, indexes: Sequence[int]) -> list[str]:
 
 
 def _dotted(violation: Violation) -> str:
-    path = violation.pointer.replace("/", ".").lstrip(".")
+    steps = violation.pointer.split("/")[1:]
+    path = ".".join(step.replace("~1", "/").replace("~0", "~") for step in steps)
     if violation.keyword in ("required", "additionalProperties"):
-        name = violation.message.split("[", 1)[1].split("]", 1)[0]
+        name = violation.message.split("[", 1)[1].rsplit("]", 1)[0]
         return f"{path}.{name}" if path else name
     return path

@@ -5,13 +5,17 @@ record is checked for syntax and skipped. A path with an index, or one that lies
 its first steps from the decoded type and walks the rest.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from headrace.mapping.paths import MISSING, step_into
 from headrace.mapping.syntax import Path
+
+_UNUSABLE = re.compile('["\\\\\x00-\x1f\ud800-\udfff]')
+"""Characters with which msgspec takes no field name."""
 
 ABSENT = msgspec.Raw()
 HEADER, BODY = "header_", "body_"
@@ -23,17 +27,17 @@ class SourceReader:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._paths = list(dict.fromkeys(paths))
-        heads = {self._head(path) for path in self._paths}
+        heads = {self.head(path) for path in self._paths}
         heads |= {(path.flat,) for path in self._paths if self._has_flat(path)}
         self._leaves = {h for h in heads if not any(h[:n] in heads for n in range(1, len(h)))}
         # where a key of the root may stand in for a path, "missing" and "null" are two things
-        self._told_apart = {self._leaf(self._head(p)) for p in self._paths if self._has_flat(p)}
+        self._told_apart = {self._leaf(self.head(p)) for p in self._paths if self._has_flat(p)}
         self._fields: dict[tuple[str, ...], str] = {}
         self.variables = {path: f"s{n}" for n, path in enumerate(self._paths)}
         self.record_type = self._struct(())
 
     @staticmethod
-    def _head(path: Path) -> tuple[str, ...]:
+    def head(path: Path) -> tuple[str, ...]:
         head: list[str] = []
         for step in path.steps:
             if not isinstance(step, str):
@@ -48,13 +52,6 @@ class SourceReader:
     @staticmethod
     def _has_flat(path: Path) -> bool:
         return len(path.steps) > 1 and bool(path.flat) and path.steps != (path.flat,)
-
-    @property
-    def supported(self) -> bool:
-        """False when a path begins at a key that the envelope check needs for itself."""
-        return all(
-            self._head(p) and self._head(p)[0] not in ("header", "body") for p in self._paths
-        )
 
     def _struct(self, prefix: tuple[str, ...]) -> Any:
         depth = len(prefix)
@@ -88,7 +85,7 @@ class SourceReader:
         for number, path in enumerate(self._paths):
             variable = self.variables[path]
             lines.append(f"{variable} = {self._read(path, nodes, number)}")
-            leaf = self._leaf(self._head(path))
+            leaf = self._leaf(self.head(path))
             if self._has_flat(path):
                 lines.append(
                     f"if {variable} is MISSING: {variable} = r.{self._fields[(path.flat,)]}"
@@ -98,7 +95,7 @@ class SourceReader:
         return lines
 
     def _read(self, path: Path, nodes: dict[tuple[str, ...], str], number: int) -> str:
-        leaf = self._leaf(self._head(path))
+        leaf = self._leaf(self.head(path))
         parent = nodes[leaf[:-1]]
         value = f"{parent}.{self._fields[leaf]}"
         if parent != "r":
@@ -110,8 +107,21 @@ class SourceReader:
         """Globals that the statements use."""
         found: dict[str, Any] = {"walk": walk, "MISSING": MISSING}
         for number, path in enumerate(self._paths):
-            found[f"steps{number}"] = path.steps[len(self._leaf(self._head(path))) :]
+            found[f"steps{number}"] = path.steps[len(self._leaf(self.head(path))) :]
         return found
+
+
+def supported(paths: Sequence[Path]) -> bool:
+    """Whether pruned records can be decoded for these paths.
+
+    They cannot when a path begins at a key that the envelope check needs for itself, or has a name that msgspec
+    takes for no field.
+    """
+    names = (name for path in paths for name in (*path.steps, path.flat) if isinstance(name, str))
+    if any(_UNUSABLE.search(name) for name in names):
+        return False
+    heads = [SourceReader.head(path) for path in paths]
+    return all(head and head[0] not in ("header", "body") for head in heads)
 
 
 def walk(value: Any, steps: tuple[str | int, ...]) -> Any:

@@ -45,20 +45,24 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE INDEX commits_by_time ON commits (committed, flow_id);
     CREATE TABLE changes (
-        org TEXT NOT NULL, sandbox TEXT NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL,
-        PRIMARY KEY (org, sandbox, kind)
+        org TEXT NOT NULL, sandbox TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, number INTEGER NOT NULL,
+        PRIMARY KEY (org, sandbox, kind, id)
     ) WITHOUT ROWID;
+    CREATE INDEX changes_by_number ON changes (org, sandbox, kind, number);
     CREATE TRIGGER documents_inserted AFTER INSERT ON documents BEGIN
-        INSERT INTO changes VALUES (NEW.org, NEW.sandbox, NEW.kind, 1)
-        ON CONFLICT (org, sandbox, kind) DO UPDATE SET number=number+1;
+        INSERT OR REPLACE INTO changes SELECT NEW.org, NEW.sandbox, NEW.kind, NEW.id,
+            coalesce(max(number), 0) + 1 FROM changes
+            WHERE org=NEW.org AND sandbox=NEW.sandbox AND kind=NEW.kind;
     END;
     CREATE TRIGGER documents_updated AFTER UPDATE ON documents BEGIN
-        INSERT INTO changes VALUES (NEW.org, NEW.sandbox, NEW.kind, 1)
-        ON CONFLICT (org, sandbox, kind) DO UPDATE SET number=number+1;
+        INSERT OR REPLACE INTO changes SELECT NEW.org, NEW.sandbox, NEW.kind, NEW.id,
+            coalesce(max(number), 0) + 1 FROM changes
+            WHERE org=NEW.org AND sandbox=NEW.sandbox AND kind=NEW.kind;
     END;
     CREATE TRIGGER documents_deleted AFTER DELETE ON documents BEGIN
-        INSERT INTO changes VALUES (OLD.org, OLD.sandbox, OLD.kind, 1)
-        ON CONFLICT (org, sandbox, kind) DO UPDATE SET number=number+1;
+        INSERT OR REPLACE INTO changes SELECT OLD.org, OLD.sandbox, OLD.kind, OLD.id,
+            coalesce(max(number), 0) + 1 FROM changes
+            WHERE org=OLD.org AND sandbox=OLD.sandbox AND kind=OLD.kind;
     END;
     """,
 )
@@ -217,18 +221,18 @@ class Store:
         the number falls again, so nothing may be remembered under a number read there.
         """
         row = self.connection.execute(
-            "SELECT number FROM changes WHERE org=? AND sandbox=? AND kind=?",
+            "SELECT max(number) FROM changes WHERE org=? AND sandbox=? AND kind=?",
             (scope.org, scope.sandbox, kind),
         ).fetchone()
-        return 0 if row is None else int(row[0])
+        return row[0] or 0
 
-    def versions(self, scope: Scope, kind: str) -> dict[str, int]:
-        """Id → version of all of a kind in order of creation, without reading their bodies."""
+    def changed_since(self, scope: Scope, kind: str, number: int) -> Sequence[str]:
+        """Ids of the documents created, changed or deleted after `changes` gave that number."""
         rows = self.connection.execute(
-            "SELECT id, version FROM documents WHERE org=? AND sandbox=? AND kind=? ORDER BY seq",
-            (scope.org, scope.sandbox, kind),
+            "SELECT id FROM changes WHERE org=? AND sandbox=? AND kind=? AND number>?",
+            (scope.org, scope.sandbox, kind, number),
         )
-        return dict(rows.fetchall())
+        return [row[0] for row in rows]
 
     def some(self, scope: Scope, kind: str, ids: Sequence[str]) -> Iterator[Document]:
         """The documents with these ids, in no particular order; those that do not exist are left out."""

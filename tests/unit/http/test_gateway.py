@@ -43,6 +43,7 @@ class Site:
             *(Route(method, "/thing", echo, "flow", method) for method in METHODS),
             Route("POST", "/thing/preview", echo, "flow", "Compute", reads=True),
             Route("GET", "/thing/test", echo, "flow", "A GET with effects", reads=False),
+            Route("POST", "/upload", echo, "flow", "A file", files=True),
             Route("GET", "/org", echo, "sandbox", "Without a sandbox", "org"),
         ]
         gateway = Gateway(store, self.tokens, "off" if auth == "off" else "on", self.installation)
@@ -118,6 +119,12 @@ def test_a_body_needs_a_json_content_type_and_a_bounded_size(site: Site) -> None
     assert (text.status_code, text.json()["title"]) == (400, "BadRequestError")
     large = site.web.post("/echo", json={"a": "x" * 2000})
     assert large.status_code == 413
+
+
+def test_a_route_for_files_takes_any_type_and_the_size_limit_holds(site: Site) -> None:
+    assert site.web.post("/upload", files={"file": ("a.csv", b"a,b")}).status_code == 200
+    assert site.web.post("/upload", content=b"a", headers={"content-type": ""}).status_code == 200
+    assert site.web.post("/upload", content=b"a" * 1001).status_code == 413
 
 
 def test_unknown_paths_and_methods_answer_in_an_envelope(site: Site) -> None:

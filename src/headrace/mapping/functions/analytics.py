@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headrace.mapping.functions.definition import Function, Parameter, null_to_null
+from headrace.mapping.functions.definition import Function, Parameter, examples, null_to_null
 from headrace.mapping.values import text_of
 
 
@@ -67,24 +67,36 @@ def product_evars(products: Any, name: Any) -> list[str | None]:
     return out
 
 
-_NAME = Parameter("name", "string")
+_RECORD = {
+    "events": "event101=5:123456,scOpen",
+    "products": "shoes;Trail 5;2;79.90;event1=2.3|event2=5:1;eVar1=sale,;Socks",
+}
+_EVENTS = Parameter("events", "string", "name=value:id, between commas")
+_PRODUCTS = Parameter(
+    "products", "string", "category;name;quantity;price;events;variables, between commas"
+)
 
 
-def _function(name: str, first: str, named: bool, returns: str, what: str, call: Any) -> Function:
-    parameters = (Parameter(first, "string"), _NAME) if named else (Parameter(first, "string"),)
-    example = f'{name}({first}, "event1")' if named else f"{name}({first})"
-    return Function(name, "Analytics", parameters, returns, what, ((example, ""),), call)
+def _function(
+    name: str, first: Parameter, asked: str | None, returns: str, what: str, result: str, call: Any
+) -> Function:
+    parameters: tuple[Parameter, ...] = (first,)
+    if asked:
+        parameters = (first, Parameter("name", "string", f"of an event or variable, as {asked}"))
+    expression = f'{name}({first.name}, "{asked}")' if asked else f"{name}({first.name})"
+    example = examples((expression, result))
+    return Function(name, "Analytics", parameters, returns, what, example, call, record=_RECORD)
 
 
 FUNCTIONS = (
-    _function("aa_get_event_id", "events", True, "string", "The id of an event.", event_id),
-    _function("aa_get_event_value", "events", True, "string", "The value of an event, 1 by default.", event_value),
-    _function("aa_get_product_categories", "products", False, "array", "The categories of products.", _columns(0)),
-    _function("aa_get_product_names", "products", False, "array", "The names of products.", _columns(1)),
-    _function("aa_get_product_quantities", "products", False, "array", "The quantities of products.", _columns(2)),
-    _function("aa_get_product_prices", "products", False, "array", "The prices of products.", _columns(3)),
-    _function("aa_get_product_event_values", "products", True, "array", "An event's value in each product.", product_event_values),
-    _function("aa_get_product_event_ids", "products", True, "array", "An event's id in each product.", product_event_ids),
-    _function("aa_get_product_events", "products", True, "array", "An event's id and value in each product.", product_events),
-    _function("aa_get_product_evars", "products", True, "array", "A variable in each product.", product_evars),
+    _function("aa_get_event_id", _EVENTS, "event101", "string", "The id of an event.", '"123456"', event_id),
+    _function("aa_get_event_value", _EVENTS, "event101", "string", "The value of an event, 1 when it has none.", '"5"', event_value),
+    _function("aa_get_product_categories", _PRODUCTS, None, "array", "The categories of products.", '["shoes",null]', _columns(0)),
+    _function("aa_get_product_names", _PRODUCTS, None, "array", "The names of products.", '["Trail 5","Socks"]', _columns(1)),
+    _function("aa_get_product_quantities", _PRODUCTS, None, "array", "The quantities of products.", '["2",null]', _columns(2)),
+    _function("aa_get_product_prices", _PRODUCTS, None, "array", "The prices of products.", '["79.90",null]', _columns(3)),
+    _function("aa_get_product_event_values", _PRODUCTS, "event1", "array", "An event's value in each product.", '["2.3",null]', product_event_values),
+    _function("aa_get_product_event_ids", _PRODUCTS, "event2", "array", "An event's id in each product.", '["1",null]', product_event_ids),
+    _function("aa_get_product_events", _PRODUCTS, "event2", "array", "An event's id and value in each product.", '[{"id":"1","value":"5"},null]', product_events),
+    _function("aa_get_product_evars", _PRODUCTS, "eVar1", "array", "A variable in each product.", '["sale",null]', product_evars),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from headrace.mapping.functions.definition import (
     Function,
     Parameter,
     array,
+    examples,
     null_to_null,
     spread,
 )
@@ -126,7 +127,7 @@ def transform_array(
 
 
 _VALUES = (Parameter("values", "any", "values or one array", repeated=True),)
-_ARRAY = Parameter("array", "array")
+_ARRAY = Parameter("array", "array", "the array")
 
 
 def _function(
@@ -134,25 +135,26 @@ def _function(
     parameters: tuple[Parameter, ...],
     returns: str,
     what: str,
-    example: tuple[str, str],
+    example: tuple[str, ...],
     call: Any,
     **more: Any,
 ) -> Function:
-    return Function(name, CATEGORY, parameters, returns, what, (example,), call, **more)
+    return Function(name, CATEGORY, parameters, returns, what, examples(example), call, **more)
 
 
+_ELEMENTS = Parameter("elements", "any", "the elements to append", repeated=True)
 FUNCTIONS = (
-    _function("coalesce", _VALUES, "any", "The first value that is not null.", ('coalesce(null, "a")', '"a"'), coalesce),
-    _function("first", _VALUES, "any", "The first value.", ('first("1", "2")', '"1"'), first),
-    _function("last", _VALUES, "any", "The last value.", ('last("1", "2")', '"2"'), last),
-    _function("add_to_array", (_ARRAY, *_VALUES), "array", "Appends elements.", ("add_to_array(['a'], 'b')", '["a","b"]'), add_to_array),
-    _function("join_arrays", (Parameter("arrays", "array", repeated=True),), "array", "One array after the other.", ("join_arrays(['a'], ['b'])", '["a","b"]'), join_arrays),
-    _function("to_array", (Parameter("includeNulls", "boolean"), *_VALUES), "array", "An array of values.", ("to_array(false, 1, null)", "[1]"), to_array, least=1),
-    _function("size_of", (Parameter("value"),), "integer", "The length of a text, array or map.", ("size_of([1, 2])", "2"), size_of),
-    _function("upsert_array_append", (_ARRAY,), "array", "On updates: append.", ("upsert_array_append([1])", "[1]"), upsert_array_append),
-    _function("upsert_array_replace", (_ARRAY, Parameter("index", "integer", optional=True)), "array", "On updates: replace.", ("upsert_array_replace([1])", "[1]"), upsert_array_replace),
-    _function("array_to_string", (Parameter("separator", "string"), _ARRAY), "string", "Elements as one text.", ('array_to_string(";", ["a", "b"])', '"a;b"'), array_to_string),
-    _function("filterArray", (_ARRAY, Parameter("test", "lambda")), "array", "The elements that pass a test.", ("filterArray([5, -6], x -> x > 0)", "[5]"), filter_array, needs_context=True),
-    _function("transformArray", (_ARRAY, Parameter("change", "lambda")), "array", "Each element changed.", ("transformArray([5], x -> x + 1)", "[6]"), transform_array, needs_context=True),
-    _function("flattenArray", (_ARRAY,), "array", "All levels as one.", ("flattenArray([['a'], ['b']])", '["a","b"]'), flatten_array),
+    _function("coalesce", _VALUES, "any", "The first value that is not null; an empty text is a value.", ('coalesce(null, "", "a")', '""', "coalesce([null, 2])", "2"), coalesce),
+    _function("first", _VALUES, "any", "The first value, null when there is none.", ('first("1", "2")', '"1"', "first([])", "null"), first),
+    _function("last", _VALUES, "any", "The last value, null when there is none.", ('last("1", "2")', '"2"', "last([5, 6])", "6"), last),
+    _function("add_to_array", (_ARRAY, _ELEMENTS), "array", "Appends elements; null is an empty array.", ("add_to_array(['a'], 'b', ['c'])", '["a","b",["c"]]', "add_to_array(null, 1)", "[1]"), add_to_array),
+    _function("join_arrays", (Parameter("arrays", "array", "the arrays, null is an empty one", repeated=True),), "array", "One array after the other.", ("join_arrays(['a'], null, ['b'])", '["a","b"]'), join_arrays),
+    _function("to_array", (Parameter("includeNulls", "boolean", "whether nulls stay"), Parameter("values", "any", "the elements", repeated=True)), "array", "An array of values.", ("to_array(false, 1, null)", "[1]", "to_array(true, 1, null)", "[1,null]"), to_array, least=1),
+    _function("size_of", (Parameter("value", "any", "a text, array or map"),), "integer", "The length of a text, array or map; 0 for null.", ("size_of([1, 2])", "2", "size_of(null)", "0"), size_of),
+    _function("upsert_array_append", (_ARRAY,), "array", "On updates the array is appended to the stored one; on inserts it is the value.", ("upsert_array_append([1])", "[1]"), upsert_array_append),
+    _function("upsert_array_replace", (_ARRAY, Parameter("index", "integer", "where to begin, of older mappings", optional=True)), "array", "On updates the array replaces the stored one; on inserts it is the value.", ("upsert_array_replace([1])", "[1]"), upsert_array_replace),
+    _function("array_to_string", (Parameter("separator", "string", "between elements"), _ARRAY), "string", "Elements of all levels as one text; objects as JSON with single quotes, dates as epoch milliseconds.", ('array_to_string(";", ["a", ["b", {"c": 1}]])', '"a;b;{\'c\':1}"'), array_to_string),
+    _function("filterArray", (_ARRAY, Parameter("test", "lambda", "of one element")), "array", "The elements that pass a test.", ("filterArray([5, -6, 7], x -> x > 0)", "[5,7]"), filter_array, needs_context=True),
+    _function("transformArray", (_ARRAY, Parameter("change", "lambda", "of one element")), "array", "Each element changed.", ("transformArray([5, 6], x -> x + 1)", "[6,7]"), transform_array, needs_context=True),
+    _function("flattenArray", (_ARRAY,), "array", "All levels as one.", ("flattenArray([['a', ['b']], 'c'])", '["a","b","c"]'), flatten_array),
 )  # fmt: skip

@@ -1,18 +1,19 @@
-"""Conversions: numbers, JSON, identifiers."""
+"""Conversions to numbers."""
 
-import hashlib
 import re
+from decimal import Decimal
 from typing import Any
 
-import msgspec
-
 from headrace.mapping.errors import TransformError
-from headrace.mapping.functions.definition import Context, Function, Parameter, null_to_null
-from headrace.mapping.values import kind_of, number_of, shorten, text_of
+from headrace.mapping.functions.definition import Function, Parameter, examples, null_to_null
+from headrace.mapping.limits import bounded_int
+from headrace.mapping.values import kind_of, number_of, shorten
+
+CATEGORY = "Type Conversion"
 
 
 def _number(value: Any, function: str) -> int | float:
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     if isinstance(value, str):
         try:
@@ -24,7 +25,10 @@ def _number(value: Any, function: str) -> int | float:
 
 @null_to_null
 def to_bigint(value: Any) -> int:
-    return int(_number(value, "to_bigint"))
+    number = _number(value, "to_bigint")
+    if isinstance(value, str) and isinstance(number, float):  # a double has not all its digits
+        return bounded_int(int(Decimal(value.strip())))
+    return bounded_int(int(number))
 
 
 @null_to_null
@@ -45,41 +49,16 @@ def to_integer(value: Any) -> int:
     return number
 
 
-@null_to_null
-def json_to_object(text: Any) -> Any:
-    if isinstance(text, dict | list):
-        return text
-    try:
-        return msgspec.json.decode(text_of(text))
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise TransformError(f"json_to_object: {error}.") from None
-
-
-def uuid(context: Context) -> str:
-    return context.new_uuid()
-
-
-# The one published pair; the original's algorithm is not published.
-_PUBLISHED = {"4ed70bee-b654-420a-a3fd-b58b6b65e991": "28880788470263023831040523038280731744"}
-
-
-@null_to_null
-def fpid_to_ecid(fpid: Any) -> str:
-    """38 digits, always the same for an id."""
-    text = text_of(fpid).lower()
-    digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
-    halves = (int.from_bytes(digest[i : i + 8], "big") >> 1 for i in (0, 8))
-    return _PUBLISHED.get(text) or "".join(f"{half:019d}" for half in halves)
-
-
 _VALUE = (Parameter("value", "any", "a number or its text"),)
-_TYPES = "Type Conversion"
+
+
+def _function(name: str, returns: str, what: str, example: tuple[str, ...], call: Any) -> Function:
+    return Function(name, CATEGORY, _VALUE, returns, what, examples(example), call)
+
+
 FUNCTIONS = (
-    Function("to_bigint", _TYPES, _VALUE, "integer", "A whole number of any size.", (('to_bigint("1000000.34")', "1000000"),), to_bigint),
-    Function("to_decimal", _TYPES, _VALUE, "number", "A double.", (('to_decimal("20.5")', "20.5"),), to_decimal),
-    Function("to_float", _TYPES, _VALUE, "number", "A floating point number.", (('to_float("12.3456")', "12.3456"),), to_decimal),
-    Function("to_integer", _TYPES, _VALUE, "integer", "A 32-bit integer.", (('to_integer("12")', "12"),), to_integer),
-    Function("json_to_object", "JSON", (Parameter("text", "string"),), "object", "Reads JSON.", (('json_to_object("[1]")', "[1]"),), json_to_object),
-    *(Function(name, "Special", (), "string", "A random identifier.", ((f"{name}()", '"7c0267d2-bb74-4e1a-9275-3bf4fccda5f4"'),), uuid, needs_context=True) for name in ("uuid", "guid")),
-    Function("fpid_to_ecid", "Special", (Parameter("fpid", "string"),), "string", "An identity of 38 digits for a first-party id.", (('fpid_to_ecid("4ed70bee-b654-420a-a3fd-b58b6b65e991")', '"28880788470263023831040523038280731744"'),), fpid_to_ecid),
+    _function("to_bigint", "integer", "A whole number of any size; a fraction is cut off.", ('to_bigint("1000000.34")', "1000000", "to_bigint(null)", "null"), to_bigint),
+    _function("to_decimal", "number", "A double.", ('to_decimal("20.5")', "20.5", "to_decimal(3)", "3.0"), to_decimal),
+    _function("to_float", "number", "A floating point number.", ('to_float("12.3456")', "12.3456"), to_decimal),
+    _function("to_integer", "integer", "A 32-bit integer; a text must spell a plain one, a number loses its fraction.", ('to_integer("12")', "12", "to_integer(12.9)", "12"), to_integer),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from headrace.mapping.functions.definition import (
     Context,
     Function,
     Parameter,
+    examples,
     integer,
     null_to_null,
 )
@@ -184,45 +185,45 @@ def _function(
     parameters: tuple[Parameter, ...],
     returns: str,
     what: str,
-    example: tuple[str, str],
+    example: tuple[str, ...],
     call: Any,
     needs_context: bool = False,
 ) -> Function:
     return Function(
-        name, CATEGORY, parameters, returns, what, (example,), call, needs_context=needs_context
+        name,
+        CATEGORY,
+        parameters,
+        returns,
+        what,
+        examples(example),
+        call,
+        needs_context=needs_context,
     )
 
 
 _DATE = Parameter("date", "date", "a date or its text")
 _PATTERN = Parameter("pattern", "string", "a date pattern")
-_COMPONENT = Parameter("component", "string", "for example year or MM")
-_MAKE = (
-    *(
-        Parameter(n, "integer")
-        for n in ["year", "month", "day", "hour", "minute", "second", "nanosecond"]
-    ),
-    Parameter("zone", "string", "an IANA zone"),
+_COMPONENT = Parameter("component", "string", "for example year or MM, in any letter case")
+_ZONE = Parameter("zone", "string", "an IANA zone")
+_TEXT = (
+    Parameter("text", "string", "the text of a date"),
+    Parameter("pattern", "string", "its date pattern, else the automatic formats", optional=True),
+    Parameter("default", "date", "for a null text", optional=True),
 )
+_PARTS = ("year", "month", "day", "hour", "minute", "second", "nanosecond")
+_MAKE = (*(Parameter(name, "integer", f"the {name}") for name in _PARTS), _ZONE)
 FUNCTIONS = (
-    _function("now", (), "date", "The current instant.", ("now()", '"2021-10-26T10:10:24Z"'), now, True),
-    _function("timestamp", (), "integer", "Milliseconds since 1970.", ("timestamp()", "1571850624571"), timestamp, True),
-    _function("format", (_DATE, _PATTERN), "string", "A date as a pattern writes it.", ('format(date("2019-10-23"), "dd.MM.yyyy")', '"23.10.2019"'), format_),
-    _function("dformat", (Parameter("milliseconds", "integer"), _PATTERN), "string", "Epoch milliseconds as a pattern writes them, in UTC.", ('dformat(1571829875000, "yyyy-MM-dd")', '"2019-10-23"'), dformat),
-    _function(
-        "date",
-        (
-            Parameter("text", "string"),
-            Parameter("pattern", "string", "a date pattern", optional=True),
-            Parameter("default", "date", "for a null text", optional=True),
-        ),
-        "date", "Reads a date.", ('date("2019-10-23 11:24", "yyyy-MM-dd HH:mm")', '"2019-10-23T11:24:00Z"'), date_,
-    ),
-    _function("date_part", (_COMPONENT, _DATE), "integer", "A component of a date.", ('date_part("MM", date("2019-10-17"))', "10"), date_part),
-    _function("set_date_part", (_COMPONENT, Parameter("value", "integer"), _DATE), "date", "A date with one component replaced.", ('set_date_part("m", 4, date("2016-11-09"))', '"2016-04-09T00:00:00Z"'), set_date_part),
+    _function("now", (), "date", "The instant at which the record was received.", ("now()", '"2021-10-26T10:10:24Z"'), now, True),
+    _function("timestamp", (), "integer", "The same in milliseconds since 1970.", ("timestamp()", "1635243024000"), timestamp, True),
+    _function("format", (_DATE, _PATTERN), "string", "A date as a pattern writes it, in its own zone.", ('format(date("2019-10-23"), "dd.MM.yyyy")', '"23.10.2019"', 'format("2019-10-23T11:24:00+02:00", "HH:mm XXX")', '"11:24 +02:00"'), format_),
+    _function("dformat", (Parameter("milliseconds", "integer", "since 1970"), _PATTERN), "string", "Epoch milliseconds as a pattern writes them, in UTC.", ('dformat(1571829875000, "yyyy-MM-dd HH:mm")', '"2019-10-23 11:24"'), dformat),
+    _function("date", _TEXT, "date", "Reads a date.", ('date("2019-10-23 11:24", "yyyy-MM-dd HH:mm")', '"2019-10-23T11:24:00Z"', 'date("23.10.2019")', '"2019-10-23T00:00:00Z"', 'date(null, "yyyy", now())', '"2021-10-26T10:10:24Z"'), date_),
+    _function("date_part", (_COMPONENT, _DATE), "integer", "A component of a date.", ('date_part("MM", date("2019-10-17"))', "10", 'date_part("dw", "2019-10-17")', "4", 'date_part("year", null)', "null"), date_part),
+    _function("set_date_part", (_COMPONENT, Parameter("value", "integer", "the new value"), _DATE), "date", "A date with its year, month, day, hour, minute or second replaced; the day is clipped to the month.", ('set_date_part("m", 4, date("2016-10-31"))', '"2016-04-30T00:00:00Z"'), set_date_part),
     *(
-        _function(name, _MAKE, "date", "A date from its parts.", (f'{name}(2019, 10, 17, 11, 55, 12, 0, "UTC")', '"2019-10-17T11:55:12Z"'), make_date_time)
+        _function(name, _MAKE, "date", "A date from its parts.", (f'{name}(2019, 10, 17, 11, 55, 12, 0, "America/Los_Angeles")', '"2019-10-17T18:55:12Z"'), make_date_time)
         for name in ("make_date_time", "make_timestamp")
     ),
-    _function("zone_date_to_utc", (_DATE,), "date", "The same instant in UTC.", ('zone_date_to_utc("2019-10-17T11:55:12-08:00")', '"2019-10-17T19:55:12Z"'), zone_date_to_utc),
-    _function("zone_date_to_zone", (_DATE, Parameter("zone", "string", "an IANA zone")), "date", "The same instant in another zone.", ('zone_date_to_zone("2019-10-17T11:55:12Z", "Europe/Paris")', '"2019-10-17T11:55:12Z"'), zone_date_to_zone),
+    _function("zone_date_to_utc", (_DATE,), "date", "The same instant in UTC.", ('zone_date_to_utc("2019-10-17T11:55:12 PST")', '"2019-10-17T19:55:12Z"'), zone_date_to_utc),
+    _function("zone_date_to_zone", (_DATE, _ZONE), "date", "The same instant in another zone.", ('format(zone_date_to_zone("2019-10-17T11:55:12Z", "Europe/Paris"), "HH:mm")', '"13:55"'), zone_date_to_zone),
 )  # fmt: skip

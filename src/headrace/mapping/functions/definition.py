@@ -1,6 +1,6 @@
 """What a function of the language is, and what its implementation may ask of its surroundings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,7 +29,8 @@ class Function:
 
     `implementation` takes Python values by position; with `needs_context` a `Context` comes first. `pairs`
     demands an even count of arguments. `lazy` marks what the parser turns into another node, so that only
-    the chosen branch is evaluated.
+    the chosen branch is evaluated. `examples` are expressions with their results as JSON, for the source
+    record `record` at 2021-10-26T10:10:24Z.
     """
 
     name: str
@@ -44,6 +45,16 @@ class Function:
     pairs: bool = False
     least: int | None = None
     since: int = 1
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def signature(self) -> str:
+        """As in `lpad(string, size[, pad])`."""
+        text = ""
+        for parameter in self.parameters:
+            part = f"{', ' if text else ''}{parameter.name}{', …' if parameter.repeated else ''}"
+            text += f"[{part}]" if parameter.optional else part
+        return f"{self.name}({text.replace('][', '[') + ']' * text.count('][')})"
 
     def wrong_count(self, given: int) -> str | None:
         """What is wrong with a number of arguments, None when it fits."""
@@ -83,6 +94,11 @@ class Context:
             yield
         finally:
             self._depth -= 1
+
+
+def examples(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Expressions and their results in turn, as pairs."""
+    return tuple(zip(texts[::2], texts[1::2], strict=True))
 
 
 def null_to_null(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.mapping.errors import TransformError
-from headrace.mapping.functions.definition import Function, Parameter, null_to_null
+from headrace.mapping.functions.definition import Function, Parameter, examples, null_to_null
 from headrace.mapping.values import shorten, text_of
 
 CATEGORY = "Hashing"
@@ -41,6 +41,8 @@ _DIGESTS: dict[str, Callable[[bytes], str]] = {
     "crc32": _little_endian_crc32,
 }
 
+_ORDER = {"crc32": ", its bytes in little-endian order"}
+
 
 def _hasher(digest: Callable[[bytes], str]) -> Callable[..., Any]:
     return null_to_null(lambda value, charset=None: digest(_encoded(value, charset)))
@@ -57,7 +59,9 @@ def hash_with(algorithm: Any, value: Any, charset: Any = None) -> str | None:
 
 _INPUT = (
     Parameter("input", "string", "the text"),
-    Parameter("charset", "string", "UTF-8 by default", optional=True),
+    Parameter(
+        "charset", "string", "UTF-8 (the default), UTF-16, ISO-8859-1 or US-ASCII", optional=True
+    ),
 )
 FUNCTIONS = (
     *(
@@ -66,8 +70,8 @@ FUNCTIONS = (
             CATEGORY,
             _INPUT,
             "string",
-            f"The {name} hash of a text.",
-            ((f'{name}("my text")', f'"{digest(b"my text")}"'),),
+            f"The {name} hash of a text{_ORDER.get(name, '')}.",
+            examples((f'{name}("my text")', f'"{digest(b"my text")}"', f"{name}(null)", "null")),
             _hasher(digest),
         )
         for name, digest in _DIGESTS.items()
@@ -75,10 +79,10 @@ FUNCTIONS = (
     Function(
         "hash",
         CATEGORY,
-        (Parameter("algorithm", "string", "for example SHA-256"), *_INPUT),
+        (Parameter("algorithm", "string", "SHA-1, SHA-256, SHA-512, MD5 or CRC32"), *_INPUT),
         "string",
         "The hash of a text by a named algorithm.",
-        (('hash("CRC32", "my text")', '"8df92e80"'),),
+        examples(('hash("CRC32", "my text", "US-ASCII")', '"8df92e80"')),
         hash_with,
     ),
 )

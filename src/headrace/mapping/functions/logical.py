@@ -1,11 +1,13 @@
-"""Choice and order: decode, iif, min, max."""
+"""Choice: decode and iif."""
 
 from typing import Any
 
 from headrace.mapping.errors import TransformError
-from headrace.mapping.functions.definition import Function, Parameter, spread
-from headrace.mapping.operators import equals, order
+from headrace.mapping.functions.definition import Function, Parameter, examples
+from headrace.mapping.operators import equals
 from headrace.mapping.values import truth
+
+CATEGORY = "Logical"
 
 
 def decode(key: Any, *choices: Any) -> Any:
@@ -13,7 +15,7 @@ def decode(key: Any, *choices: Any) -> Any:
         try:
             if equals(key, choices[i]):
                 return choices[i + 1]
-        except TransformError:
+        except TransformError:  # a text that is no number differs from a number
             continue
     return choices[-1] if len(choices) % 2 else None
 
@@ -22,26 +24,33 @@ def iif(test: Any, then: Any, otherwise: Any) -> Any:
     return then if truth(test) else otherwise
 
 
-def _extreme(sign: int, values: tuple[Any, ...]) -> Any:
-    best: Any = None
-    for value in spread(values):
-        if value is not None and (best is None or order(value, best) == sign):
-            best = value
-    return best
-
-
-def minimum(*values: Any) -> Any:
-    return _extreme(-1, values)
-
-
-def maximum(*values: Any) -> Any:
-    return _extreme(1, values)
-
-
-_VALUES = (Parameter("values", "any", "values or one array", repeated=True),)
 FUNCTIONS = (
-    Function("decode", "Logical", (Parameter("key"), Parameter("choices", "any", "keys and results in turn, a default last", repeated=True)), "any", "The result of the first equal key.", (('decode("ca", "ca", "California", "N/A")', '"California"'),), decode, least=2),
-    Function("iif", "Logical", (Parameter("condition", "boolean"), Parameter("then"), Parameter("otherwise")), "any", "One of two values.", (("iif(true, 1, 2)", "1"),), iif, lazy=True),
-    Function("min", "Aggregation", _VALUES, "any", "The smallest value.", (("min(3, 1, 4)", "1"),), minimum),
-    Function("max", "Aggregation", _VALUES, "any", "The greatest value.", (("max(3, 1, 4)", "4"),), maximum),
+    Function(
+        "decode",
+        CATEGORY,
+        (
+            Parameter("key", "any", "what to look for"),
+            Parameter("choices", "any", "keys and results in turn, a default last", repeated=True),
+        ),
+        "any",
+        "The result of the first equal key, else the default, else null.",
+        examples(('decode(state, "ca", "California", "N/A")', '"California"', 'decode("x", "ca", 1)', "null")),
+        decode,
+        least=2,
+        record={"state": "ca"},
+    ),
+    Function(
+        "iif",
+        CATEGORY,
+        (
+            Parameter("condition", "boolean", "null is false"),
+            Parameter("then", "any", "the value when it is true"),
+            Parameter("otherwise", "any", "the value when it is not"),
+        ),
+        "any",
+        "One of two values; the other is not evaluated.",
+        examples(('iif("s".equalsIgnoreCase("S"), "True", 1 / 0)', '"True"', "iif(null, 1, 2)", "2")),
+        iif,
+        lazy=True,
+    ),
 )  # fmt: skip

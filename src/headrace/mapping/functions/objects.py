@@ -8,6 +8,7 @@ from headrace.mapping.functions.definition import (
     Function,
     Parameter,
     array,
+    examples,
     key_of,
     mapping,
     null_to_null,
@@ -101,62 +102,38 @@ def add_to_map(*maps: Any) -> dict[str, Any]:
     return out
 
 
-def object_to_map(*values: Any) -> dict[str, Any] | None:
-    """Pairs, one object, or an object array and the attribute to key it by.
-
-    A third value is the name of an attribute that was written without quotes.
-    """
-    first = values[0]
-    if len(values) == 1:
-        return None if first is None else dict(mapping(first, "object_to_map"))
-    if len(values) == 3:
-        if isinstance(first, list) or first is None:
-            return array_to_map(first, values[2] if values[1] is None else values[1])
-        values = values[:2]
-    if isinstance(first, list):
-        return array_to_map(first, values[1])
-    return to_object(*values)
-
-
-def array_to_map(elements: Any, attribute: Any) -> dict[str, Any] | None:
-    if elements is None:
-        return None
-    name = key_of(attribute)
-    keyed = (element for element in array(elements, "array_to_map") if isinstance(element, dict))
-    return {text_of(e[name]): e for e in keyed if e.get(name) is not None}
-
-
 def _function(
     name: str,
     parameters: tuple[Parameter, ...],
     returns: str,
     what: str,
-    example: tuple[str, str],
+    example: tuple[str, ...],
     call: Any,
     **more: Any,
 ) -> Function:
-    return Function(
-        name, more.pop("category", CATEGORY), parameters, returns, what, (example,), call, **more
-    )
+    return Function(name, CATEGORY, parameters, returns, what, examples(example), call, **more)
 
 
 _PAIRS = (Parameter("pairs", "any", "names and values in turn", repeated=True),)
-_TEXT = Parameter("text", "string")
-_MAP = Parameter("map", "map")
+_COLUMNS = (Parameter("pairs", "any", "names and arrays in turn", repeated=True),)
+_PATH = (Parameter("path", "string", "a path of the source record, quoted or bare"),)
+_TEXT = Parameter("text", "string", "names and values")
+_MAP = Parameter("map", "map", "a map or object")
 _KEYS = Parameter("keys", "any", "one key or an array of keys")
-_BETWEEN = Parameter("valueDelimiter", "string", "between name and value", optional=True)
-_FIELDS = Parameter("fieldDelimiter", "string", "between fields", optional=True)
+_BETWEEN = Parameter("valueDelimiter", "string", "between name and value, a colon when empty", optional=True)  # fmt: skip
+_FIELDS = Parameter("fieldDelimiter", "string", "between fields, a comma when empty", optional=True)
+_MARK = Parameter("valueDelimiter", "string", "between name and value, a colon when empty")
+_EVARS = {"evars": {"evar": {"field1": None}}}
 FUNCTIONS = (
-    _function("is_empty", (Parameter("value"),), "boolean", "Whether a value is null or has no content.", ("is_empty([])", "true"), is_empty),
-    *(_function(n, _PAIRS, "array", "Objects from arrays, element by element.", (f'{n}("sku", ["a"], "price", [1])', '[{"sku":"a","price":1}]'), arrays_to_objects, pairs=True, least=2) for n in ("arrays_to_objects", "arrays_to_object")),
-    _function("to_object", _PAIRS, "object", "An object from names and values.", ('to_object("a", 1)', '{"a":1}'), to_object, pairs=True, least=0),
-    _function("str_to_object", (_TEXT, _BETWEEN, _FIELDS), "object", "Reads an object from text.", ('str_to_object("a:1,b:2")', '{"a":"1","b":"2"}'), str_to_object),
-    *(_function(n, (Parameter("path", "string"),), "boolean", "Whether the source record has a path.", (f'{n}("evars.evar.field1")', "true"), contains_key, needs_context=True) for n in ("contains_key", "is_set")),
-    _function("nullify", (), "any", "Null on purpose.", ("nullify()", "null"), nullify),
-    _function("get_keys", (Parameter("object", "object"),), "array", "The keys of an object or map.", ('get_keys({"a": 1})', '["a"]'), get_keys),
-    _function("get_values", (_TEXT, Parameter("key", "string"), Parameter("valueDelimiter", "string"), _FIELDS), "string", "One value of a text of names and values.", ('get_values("a:1,b:2", "b", ":", ",")', '"2"'), get_values),
-    _function("map_get_values", (_MAP, _KEYS), "map", "The entries with the keys.", ('map_get_values({"a": 1, "b": 2}, "a")', '{"a":1}'), map_get_values),
-    _function("map_has_keys", (_MAP, _KEYS), "boolean", "Whether one of the keys exists.", ('map_has_keys({"a": 1}, ["a", "z"])', "true"), map_has_keys),
-    _function("add_to_map", (Parameter("maps", "map", repeated=True),), "map", "The union of maps; the first of equal keys wins.", ('add_to_map({"a": 1}, {"a": 2, "b": 3})', '{"a":1,"b":3}'), add_to_map, least=2),
-    _function("object_to_map", _PAIRS, "map", "A map from pairs, an object or an object array.", ('object_to_map("a", 1)', '{"a":1}'), object_to_map, pairs=True, least=1),
+    _function("is_empty", (Parameter("value", "any", "what to look at"),), "boolean", "Whether a value is null or a text, array or object without content.", ("is_empty([])", "true", "is_empty([null])", "false"), is_empty),
+    *(_function(n, _COLUMNS, "array", "Objects from arrays, element by element; a short array leaves its name out.", (f'{n}("sku", ["a", "b"], "price", [1])', '[{"sku":"a","price":1},{"sku":"b"}]'), arrays_to_objects, pairs=True, least=2) for n in ("arrays_to_objects", "arrays_to_object")),
+    _function("to_object", _PAIRS, "object", "An object from names and values.", ('to_object("a", 1, "b", null)', '{"a":1,"b":null}'), to_object, pairs=True, least=0),
+    _function("str_to_object", (_TEXT, _BETWEEN, _FIELDS), "object", "Reads an object from a text; names and values are trimmed.", ('str_to_object("a:1, b:")', '{"a":"1","b":""}', 'str_to_object("a=1;b=2", "=", ";").get("b")', '"2"'), str_to_object),
+    *(_function(n, _PATH, "boolean", "Whether the source record has a path, be its value null or not.", (f'{n}("evars.evar.field1")', "true", f'{n}("evars.evar.field2")', "false"), contains_key, needs_context=True, record=_EVARS) for n in ("contains_key", "is_set")),
+    _function("nullify", (), "any", "Null on purpose: takes the field out of an object copy.", ("nullify()", "null"), nullify),
+    _function("get_keys", (_MAP,), "array", "The keys of an object or map in their order.", ('get_keys({"b": 1, "a": 2})', '["b","a"]', "get_keys(null)", "null"), get_keys),
+    _function("get_values", (_TEXT, Parameter("key", "string", "the name wanted"), _MARK, _FIELDS), "string", "One value of a text of names and values, null when it has none.", ('get_values("a:1,b:2", "b", ":", ",")', '"2"', 'get_values("a:1", "z", "")', "null"), get_values),
+    _function("map_get_values", (_MAP, _KEYS), "map", "The entries with the keys.", ('map_get_values({"a": 1, "b": 2}, "a")', '{"a":1}', 'map_get_values({"a": 1}, ["z"])', "{}"), map_get_values),
+    _function("map_has_keys", (_MAP, _KEYS), "boolean", "Whether at least one of the keys exists.", ('map_has_keys({"a": 1}, ["a", "z"])', "true"), map_has_keys),
+    _function("add_to_map", (Parameter("maps", "map", "the maps, null is an empty one", repeated=True),), "map", "The union of maps; the first of equal keys wins.", ('add_to_map({"a": 1}, {"a": 2, "b": 3})', '{"a":1,"b":3}'), add_to_map, least=2),
 )  # fmt: skip

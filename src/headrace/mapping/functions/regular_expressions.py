@@ -11,7 +11,7 @@ from typing import Any
 import re2
 
 from headrace.mapping.errors import TransformError
-from headrace.mapping.functions.definition import Function, Parameter, null_to_null
+from headrace.mapping.functions.definition import Function, Parameter, examples, null_to_null
 from headrace.mapping.limits import check_items
 from headrace.mapping.values import text_of
 
@@ -59,6 +59,11 @@ def _translated(pattern: str) -> str:
                 known = f"[:{sign}{named[2].lower()}:]"
                 out.append(known if inside else f"[{known}]")
                 at += len(named[0])
+                continue
+            braced = re.match(r"\\[pPx]\{\^?\w+\}", pattern[at:])
+            if braced:
+                out.append(braced[0])
+                at += len(braced[0])
                 continue
             if following == "k" or (following.isdigit() and following != "0" and not inside):
                 raise TransformError("Regular expressions cannot use back references.")
@@ -167,12 +172,7 @@ FUNCTIONS = (
         _PARAMETERS,
         "array",
         "The first match and its groups, an empty array without a match.",
-        (
-            (
-                'extract_regex("E259,E2_9,1_1", "([^,]+),[^,]*,([^,]+)")',
-                '["E259,E2_9,1_1","E259","1_1"]',
-            ),
-        ),
+        examples(("extract_regex('E259,E2_9,1_1', '([^,]+),[^,]*,([^,]+)')", '["E259,E2_9,1_1","E259","1_1"]', "extract_regex('b', '(a)|b')", '["b",null]', "extract_regex('x', 'y')", "[]")),
         extract_regex,
     ),
     Function(
@@ -181,7 +181,7 @@ FUNCTIONS = (
         _PARAMETERS,
         "boolean",
         "Whether the whole text matches.",
-        (('matches_regex("ab12", "[a-z]+[0-9]+")', "true"),),
+        examples(("matches_regex('ab12', '[a-z]+[0-9]+')", "true", "matches_regex('ab12', '[a-z]+')", "false")),
         matches_regex,
     ),
-)
+)  # fmt: skip

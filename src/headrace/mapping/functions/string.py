@@ -2,13 +2,23 @@
 
 from typing import Any
 
-from headrace.mapping.functions.definition import Function, Parameter, integer, null_to_null
+from headrace.mapping.functions.definition import (
+    Function,
+    Parameter,
+    examples,
+    integer,
+    null_to_null,
+)
 from headrace.mapping.functions.regular_expressions import split_text
 from headrace.mapping.limits import bounded_text, check_items, check_length
 from headrace.mapping.values import text_of
 
 CATEGORY = "String"
-_BLANKS = " \t\n\x0b\f\r\x1c\x1d\x1e\x1f"
+_BLANKS = (
+    " \t\n\x0b\f\r\x1c\x1d\x1e\x1f\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2008\u2009\u200a"
+    "\u2028\u2029\u205f\u3000"
+)
+"""White space as Java has it: without the spaces that do not break."""
 
 
 def concat(*values: Any) -> str:
@@ -74,7 +84,7 @@ def substr(text: Any, start: Any, length: Any) -> str:
 
 @null_to_null
 def lower(text: Any) -> str:
-    return text_of(text).lower()
+    return bounded_text(text_of(text).lower())
 
 
 @null_to_null
@@ -114,17 +124,17 @@ def right(text: Any, count: Any) -> str:
 
 @null_to_null
 def ltrim(text: Any) -> str:
-    return text_of(text).lstrip()
+    return text_of(text).lstrip(_BLANKS)
 
 
 @null_to_null
 def rtrim(text: Any) -> str:
-    return text_of(text).rstrip()
+    return text_of(text).rstrip(_BLANKS)
 
 
 @null_to_null
 def trim(text: Any) -> str:
-    return text_of(text).strip()
+    return text_of(text).strip(_BLANKS)
 
 
 def equals(left_text: Any, right_text: Any) -> bool | None:
@@ -146,79 +156,33 @@ def _function(
     parameters: tuple[Parameter, ...],
     returns: str,
     what: str,
-    example: tuple[str, str],
+    example: tuple[str, ...],
     call: Any,
 ) -> Function:
-    return Function(name, CATEGORY, parameters, returns, what, (example,), call)
+    return Function(name, CATEGORY, parameters, returns, what, examples(example), call)
 
 
+_VALUES = Parameter("values", "any", "what to join", repeated=True)
 _SIZE = Parameter("size", "integer", "the length wanted")
 _PAD = Parameter("pad", "string", "what to fill with, a blank when empty", optional=True)
 _COUNT = Parameter("count", "integer", "how many characters")
+_REGEX = Parameter("regex", "string", "the delimiter, a comma by default", optional=True)
+_INSTR = (
+    _text(),
+    _text("wanted", "the text to find"),
+    Parameter("start", "integer", "where to begin, 0 by default", optional=True),
+    Parameter("occurrence", "integer", "which one, 1 by default", optional=True),
+)
 FUNCTIONS = (
-    _function(
-        "concat",
-        (Parameter("values", "any", "what to join", repeated=True),),
-        "string",
-        "Joins texts; null is empty.",
-        ('concat("Hi, ", "there", "!")', '"Hi, there!"'),
-        concat,
-    ),
-    _function(
-        "explode",
-        (_text(), Parameter("regex", "string", "the delimiter, a comma by default", optional=True)),
-        "array",
-        "Splits a text at a regular expression and keeps empty pieces.",
-        ('explode("a, b", ", ")', '["a","b"]'),
-        explode,
-    ),
-    _function(
-        "split",
-        (_text(), _text("separators", "characters to split at")),
-        "array",
-        "Splits a text at any of the characters and drops empty pieces.",
-        ('split("Hello world", " ")', '["Hello","world"]'),
-        split,
-    ),
-    _function(
-        "join",
-        (_text("separator"), Parameter("values", "any", "values or one array", repeated=True)),
-        "string",
-        "Joins values with a separator.",
-        ('join(" ", ["Hello", "world"])', '"Hello world"'),
-        join,
-    ),
-    _function(
-        "instr",
-        (
-            _text(),
-            _text("wanted", "the text to find"),
-            Parameter("start", "integer", "where to begin", optional=True),
-            Parameter("occurrence", "integer", "which one", optional=True),
-        ),
-        "integer",
-        "Position of a text in another from 0, -1 when absent.",
-        ('instr("adobe.com", "com")', "6"),
-        instr,
-    ),
-    _function(
-        "replacestr",
-        (_text(), _text("wanted"), _text("replacement")),
-        "string",
-        "Replaces every occurrence of a text.",
-        ('replacestr("a.a", ".", "-")', '"a-a"'),
-        replacestr,
-    ),
-    _function(
-        "substr",
-        (_text(), Parameter("start", "integer"), Parameter("length", "integer")),
-        "string",
-        "A part of the text.",
-        ('substr("abcdef", 2, 3)', '"cde"'),
-        substr,
-    ),
+    _function("concat", (_VALUES,), "string", "Joins texts; null is empty.", ('concat("Hi, ", "there", null, 1)', '"Hi, there1"'), concat),
+    _function("explode", (_text(), _REGEX), "array", "Splits a text at a regular expression and keeps empty pieces.", ('explode("a, b, ", ", ")', '["a","b",""]', "explode('x.y', '\\.')", '["x","y"]', "explode(null)", "null"), explode),
+    _function("split", (_text(), _text("separators", "characters to split at")), "array", "Splits a text at any of the characters and drops empty pieces.", ('split("Hello world", " ")', '["Hello","world"]', 'split("a;,b,", ",;")', '["a","b"]'), split),
+    _function("join", (_text("separator", "between values"), Parameter("values", "any", "values or one array", repeated=True)), "string", "Joins values with a separator; null is an empty text.", ('join(" ", ["Hello", "world"])', '"Hello world"', 'join("-", 1, null, 2)', '"1--2"'), join),
+    _function("instr", _INSTR, "integer", "Position of a text in another from 0, -1 when it is absent.", ('instr("adobe.com", "com")', "6", 'instr("a-b-c", "-", 0, 2)', "3", 'instr("a", "z")', "-1"), instr),
+    _function("replacestr", (_text(), _text("wanted", "the text to replace"), _text("replacement", "what takes its place")), "string", "Replaces every occurrence of a text.", ('replacestr("a.a", ".", "-")', '"a-a"'), replacestr),
+    _function("substr", (_text(), Parameter("start", "integer", "from 0"), Parameter("length", "integer", "how many characters")), "string", "A part of the text, clipped to it.", ('substr("abcdef", 2, 3)', '"cde"', 'substr("abc", 2, 9)', '"c"', 'substr("abc", 5, 1)', '""'), substr),
     *(
-        _function(name, (_text(),), "string", what, (f'{name}("HeLLo")', f'"{result}"'), call)
+        _function(name, (_text(),), "string", what, (f'{name}("HeLLo")', f'"{result}"', f"{name}(null)", "null"), call)
         for name, what, result, call in (
             ("lower", "In lower case.", "hello", lower),
             ("lcase", "In lower case.", "hello", lower),
@@ -228,11 +192,11 @@ FUNCTIONS = (
     ),
     _function("lpad", (_text(), _SIZE, _PAD), "string", "Fills up on the left.", ('lpad("bat", 8, "yz")', '"yzyzybat"'), lpad),
     _function("rpad", (_text(), _SIZE, _PAD), "string", "Fills up on the right.", ('rpad("bat", 8, "yz")', '"batyzyzy"'), rpad),
-    _function("left", (_text(), _COUNT), "string", "The first characters.", ('left("abcde", 2)', '"ab"'), left),
-    _function("right", (_text(), _COUNT), "string", "The last characters.", ('right("abcde", 2)', '"de"'), right),
+    _function("left", (_text(), _COUNT), "string", "The first characters.", ('left("abcde", 2)', '"ab"', 'left("abc", -1)', '""'), left),
+    _function("right", (_text(), _COUNT), "string", "The last characters.", ('right("abcde", 2)', '"de"', 'right("abc", 9)', '"abc"'), right),
     _function("ltrim", (_text(),), "string", "Without white space on the left.", ('ltrim(" hello ")', '"hello "'), ltrim),
     _function("rtrim", (_text(),), "string", "Without white space on the right.", ('rtrim(" hello ")', '" hello"'), rtrim),
     _function("trim", (_text(),), "string", "Without white space on both sides.", ('trim(" hello ")', '"hello"'), trim),
-    _function("equals", (_text("left"), _text("right")), "boolean", "Whether two texts are equal; also a method.", ('"a".equals("A")', "false"), equals),
-    _function("equalsIgnoreCase", (_text("left"), _text("right")), "boolean", "Equality in any letter case; also a method.", ('"a".equalsIgnoreCase("A")', "true"), equals_ignore_case),
+    _function("equals", (_text("left", "one text"), _text("right", "the other")), "boolean", "Whether two texts are equal; also a method. Null has no answer.", ('"a".equals("A")', "false", 'equals("a", "a")', "true"), equals),
+    _function("equalsIgnoreCase", (_text("left", "one text"), _text("right", "the other")), "boolean", "Equality in any letter case; also a method.", ('"a".equalsIgnoreCase("A")', "true"), equals_ignore_case),
 )  # fmt: skip

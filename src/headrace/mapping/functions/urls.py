@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from headrace.mapping.errors import TransformError
-from headrace.mapping.functions.definition import Function, Parameter, null_to_null
+from headrace.mapping.functions.definition import Function, Parameter, examples, null_to_null
 from headrace.mapping.limits import bounded_text
 from headrace.mapping.values import shorten, text_of, truth
 
@@ -89,63 +89,20 @@ def get_url_decoded(text: Any) -> str:
 
 
 def _function(
-    name: str, returns: str, what: str, example: tuple[str, str], call: Any, *more: Parameter
+    name: str, returns: str, what: str, example: tuple[str, ...], call: Any, *more: Parameter
 ) -> Function:
     first = Parameter("url", "string", "the URL or text")
-    return Function(name, CATEGORY, (first, *more), returns, what, (example,), call)
+    return Function(name, CATEGORY, (first, *more), returns, what, examples(example), call)
 
 
-_URL_EXAMPLE = '"https://platform.adobe.com/home"'
+_FULL = Parameter("full", "boolean", "the whole path, true by default", optional=True)
+_ANCHOR = Parameter("anchor", "string", "retain (to the last value), remove or append (as _anchor_)", optional=True)  # fmt: skip
 FUNCTIONS = (
-    _function(
-        "get_url_protocol",
-        "string",
-        "The scheme of a URL, null when it is none.",
-        (f"get_url_protocol({_URL_EXAMPLE})", '"https"'),
-        get_url_protocol,
-    ),
-    _function(
-        "get_url_host",
-        "string",
-        "The host of a URL, null when it is none.",
-        (f"get_url_host({_URL_EXAMPLE})", '"platform.adobe.com"'),
-        get_url_host,
-    ),
-    _function(
-        "get_url_port",
-        "integer",
-        "The port of a URL, by default that of its scheme.",
-        ('get_url_port("sftp://example.com/a.csv")', "22"),
-        get_url_port,
-    ),
-    _function(
-        "get_url_path",
-        "string",
-        "The path of a URL, or only its last segment.",
-        ('get_url_path("https://example.com/a/b.csv", false)', '"b.csv"'),
-        get_url_path,
-        Parameter("full", "boolean", "the whole path, true by default", optional=True),
-    ),
-    _function(
-        "get_url_query_str",
-        "map",
-        "The parameters of a URL's query.",
-        ('get_url_query_str("foo://example.com/?name=ferret#nose", "remove")', '{"name":"ferret"}'),
-        get_url_query_str,
-        Parameter("anchor", "string", "retain, remove or append", optional=True),
-    ),
-    _function(
-        "get_url_encoded",
-        "string",
-        "Percent-encodes all reserved characters.",
-        ('get_url_encoded("a b")', '"a%20b"'),
-        get_url_encoded,
-    ),
-    _function(
-        "get_url_decoded",
-        "string",
-        "Decodes percent-encoded text.",
-        ('get_url_decoded("a%20b")', '"a b"'),
-        get_url_decoded,
-    ),
-)
+    _function("get_url_protocol", "string", "The scheme of a URL, null when it is none.", ('get_url_protocol("https://platform.adobe.com/home")', '"https"', 'get_url_protocol("home")', "null"), get_url_protocol),
+    _function("get_url_host", "string", "The host of a URL, null when it is none.", ('get_url_host("https://platform.adobe.com/home")', '"platform.adobe.com"'), get_url_host),
+    _function("get_url_port", "integer", "The port of a URL, by default that of its scheme.", ('get_url_port("sftp://example.com/a.csv")', "22", 'get_url_port("https://example.com:8443")', "8443"), get_url_port),
+    _function("get_url_path", "string", "The path of a URL, or only its last segment.", ('get_url_path("https://example.com/a/b.csv")', '"/a/b.csv"', 'get_url_path("https://example.com/a/b.csv", false)', '"b.csv"'), get_url_path, _FULL),
+    _function("get_url_query_str", "map", "The parameters of a URL's query.", ('get_url_query_str("foo://example.com/?name=ferret#nose", "retain")', '{"name":"ferret#nose"}', 'get_url_query_str("foo://example.com/?name=ferret#nose", "remove")', '{"name":"ferret"}', 'get_url_query_str("foo://example.com/?name=ferret#nose", "append")', '{"name":"ferret","_anchor_":"nose"}'), get_url_query_str, _ANCHOR),
+    _function("get_url_encoded", "string", "Percent-encodes all reserved characters.", ('get_url_encoded("a b/~é")', '"a%20b%2F%7E%C3%A9"'), get_url_encoded),
+    _function("get_url_decoded", "string", "Decodes percent-encoded text; a plus stays a plus.", ('get_url_decoded("a%20b+c")', '"a b+c"'), get_url_decoded),
+)  # fmt: skip

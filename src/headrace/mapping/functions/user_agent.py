@@ -5,7 +5,7 @@ from typing import Any
 
 import ua_parser
 
-from headrace.mapping.functions.definition import Function, Parameter, null_to_null
+from headrace.mapping.functions.definition import Function, Parameter, examples, null_to_null
 from headrace.mapping.values import text_of
 
 _AGENTS = {"Mobile Safari": "Safari", "Chrome Mobile": "Chrome", "Firefox Mobile": "Firefox", "Chrome Mobile iOS": "Chrome", "Firefox iOS": "Firefox"}  # fmt: skip
@@ -67,8 +67,13 @@ def _reader(name: str) -> Any:
     return null_to_null(lambda text: _fields(text_of(text))[name])
 
 
+_PHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 5_1_1 like Mac OS X) AppleWebKit/534.46 (KHTML, like Gecko) "
+    "Version/5.1 Mobile/9B206 Safari/7534.48.3"
+)
+_TEXT = (Parameter("userAgent", "string", "the text of a user agent"),)
 FUNCTIONS = tuple(
-    Function(name, "User Agent", (Parameter("userAgent", "string"),), "string", what, ((f"{name}(userAgent)", f'"{example}"'),), _reader(name))
+    Function(name, "User Agent", _TEXT, "string", what, examples((f"{name}(userAgent)", f'"{example}"', f"{name}(null)", "null")), _reader(name), record={"userAgent": _PHONE})
     for name, what, example in (
         ("ua_os_name", "The operating system.", "iOS"),
         ("ua_os_version_major", "The operating system and its major version.", "iOS 5"),

@@ -24,8 +24,11 @@ def refuse(detail: str) -> ApiError:
 
 def select(items: Items, call: Call) -> Items:
     """The part of `items` (in order) that a list call asks for; ApiError 400 for parameters that make no sense."""
-    limit = _number(call, "limit", 20, 1, 100)
-    start = _number(call, "start", 0, 0, None)
+    limit = number(call, "limit", 20, 1, 100)
+    start = number(call, "start", 0, 0, None)
+    for name in ("createdAfter", "createdBefore"):
+        for text in call.values(name):
+            _moment(name, text)
     chosen = {id: item for id, item in items.items() if _fits(item, call)}
     order = call.value("orderBy") or call.value("sort")
     if order:
@@ -42,14 +45,16 @@ def projected(items: Items, properties: str | None) -> Items:
     return {id: {k: item[k] for k in names if k in item} for id, item in items.items()}
 
 
-def _number(call: Call, name: str, default: int, least: int, most: int | None) -> int:
+def number(call: Call, name: str, default: int, least: int, most: int | None) -> int:
+    """A query parameter within bounds; ApiError 400."""
     text = call.value(name)
     if text is None:
         return default
-    if not text.isdigit() or int(text) < least or (most is not None and int(text) > most):
+    number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
+    if number < least or (most is not None and number > most):
         bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
         raise refuse(f"{name} is {text}: it must be a number {bounds}.")
-    return int(text)
+    return number
 
 
 def _ordered(
@@ -83,10 +88,14 @@ def _fits(item: Mapping[str, Any], call: Call) -> bool:
 
 
 def _created(item: Mapping[str, Any], name: str, text: str) -> bool:
-    if not text.lstrip("-").isdigit():
+    created, moment = item.get("created", 0), _moment(name, text)
+    return bool(created > moment if name == "createdAfter" else created < moment)
+
+
+def _moment(name: str, text: str) -> int:
+    if re.fullmatch(r"-?[0-9]{1,18}", text) is None:
         raise refuse(f"{name} is {text}: it must be milliseconds since the epoch.")
-    created = item.get("created", 0)
-    return bool(created > int(text) if name == "createdAfter" else created < int(text))
+    return int(text)
 
 
 def _equal(value: Any, text: str) -> bool:

@@ -9,7 +9,7 @@ from starlette.routing import compile_path
 from headrace.errors import ApiError
 from headrace.http.contract import Answer, Call, Route
 from headrace.services.catalog import multiple
-from headrace.services.catalog.lists import projected, refuse, select
+from headrace.services.catalog.lists import number, projected, refuse, select
 from headrace.services.catalog.service import CatalogService, last_batches, unknown
 from headrace.store.documents import Scope
 
@@ -41,7 +41,7 @@ def routes(catalog: CatalogService) -> list[Route]:
     def datasets(call: Call) -> Answer:
         if not asks_observable(call):
             return Answer(200, select(catalog.datasets(_scope(call)), call))
-        if int(call.value("limit") or MOST_OBSERVED) > MOST_OBSERVED:
+        if number(call, "limit", MOST_OBSERVED, 1, 100) > MOST_OBSERVED:
             raise refuse(f"limit is at most {MOST_OBSERVED} when observableSchema is asked for.")
         chosen = select(catalog.datasets(_scope(call)), _without(call, "properties"))
         return Answer(
@@ -85,8 +85,9 @@ def routes(catalog: CatalogService) -> list[Route]:
         return Answer(200, [f"@/dataSets/{id}"])
 
     def delete(call: Call) -> Answer:
-        id = call.params["id"]
-        return Answer(200, [f"@/dataSets/{id}"] if catalog.delete(call.who, id) else [])
+        id, expected = call.params["id"], call.headers.get("if-match")
+        found = catalog.delete(call.who, id, expected=expected, keep=_keep(call))
+        return Answer(200, [f"@/dataSets/{id}"] if found else [])
 
     def batches(call: Call) -> Answer:
         return Answer(200, catalog.batches.listed(_scope(call), call))

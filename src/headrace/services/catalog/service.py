@@ -1,6 +1,7 @@
 """Data sets over the document store; batches computed from commits."""
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,6 +48,7 @@ class CatalogService:
         on_change: Callable[[], None],
     ) -> None:
         self._store = store
+        self._bundle = threading.local()
         self.batches = Batches(store)
         self._schema_tree = schema_tree
         self._behavior = behavior
@@ -60,17 +62,24 @@ class CatalogService:
         """All that `work` does or nothing: what it created in the lake is dropped again when it fails."""
         before = {document.id for document in self._store.list(scope, KIND)}
         created: set[str] = set()
+        dropped: set[str] = set()
+        self._bundle.dropped = dropped
         try:
             with self._store.transaction():
                 try:
-                    return work()
+                    found = work()
                 finally:
                     created = {document.id for document in self._store.list(scope, KIND)} - before
         except BaseException:
-            for id in created:
+            dropped -= before
+            dropped |= created
+            raise
+        finally:
+            self._bundle.dropped = None
+            for id in dropped:
                 self._on_delete(scope, id)
             self._on_change()
-            raise
+        return found
 
     def observed(self, scope: Scope, datasets: Items) -> Items:
         """The data sets with their observable schemas."""
@@ -101,9 +110,7 @@ class CatalogService:
     ) -> str:
         """The new data set's id; ApiError 400. Without `keep` everything is checked and nothing stored."""
         scope = Scope(who.org_id, who.sandbox)
-        name = body.get("name")
-        if not isinstance(name, str) or not name.strip():
-            raise refuse("The key 'name' is required and must be a text.")
+        name = _named(body)
         reference, tree = self._reference(scope, body.get("schemaRef"))
         id = hex_id(24)
         described = {"persisted": True, "containerFormat": "parquet", "format": "parquet"}
@@ -165,28 +172,45 @@ class CatalogService:
         wanted = {k: v for k, v in body.items() if k not in PROTECTED}
         wanted.setdefault("schemaRef", stored.body["schemaRef"])
         wanted.setdefault("fileDescription", stored.body["fileDescription"])
-        if not isinstance(wanted.get("name"), str):
-            raise refuse("The key 'name' is required and must be a text.")
-        wanted["tags"] = _with_system_tags(_tags(wanted.get("tags")), wanted["name"])
+        wanted["tags"] = _with_system_tags(_tags(wanted.get("tags")), _named(wanted))
         self._write(who, scope, stored, kept | wanted, keep)
 
-    def delete(self, who: Caller, id: str) -> bool:
+    def delete(
+        self, who: Caller, id: str, *, expected: str | None = None, keep: bool = True
+    ) -> bool:
+        """Whether there was such a data set; ApiError 400 while it is used, 412 for another version."""
         scope = Scope(who.org_id, who.sandbox)
+        if self._store.get(scope, KIND, id) is None:
+            return False
+        self._stored(scope, id, expected)
         for flow in self._store.list(scope, "targetConnections"):
             if flow.body.get("params", {}).get("dataSetId") == id:
                 raise refuse(f"The target connection {flow.id} uses the data set: delete it first.")
-        if not self._store.delete(scope, KIND, id):
-            return False
-        self._on_delete(scope, id)
-        self._on_change()
+        if keep:
+            self._store.delete(scope, KIND, id)
+            self._drop(scope, id)
+            self._on_change()
         return True
+
+    def _drop(self, scope: Scope, id: str) -> None:
+        """Give up the tables of a data set; within `together` only once everything has succeeded."""
+        dropped = getattr(self._bundle, "dropped", None)
+        if dropped is None:
+            self._on_delete(scope, id)
+        else:
+            dropped.add(id)
 
     def _write(
         self, who: Caller, scope: Scope, stored: Document, body: dict[str, Any], keep: bool
     ) -> None:
-        if body["schemaRef"] != stored.body["schemaRef"]:
+        body = {k: v for k, v in body.items() if k not in PROTECTED} | {
+            k: v for k, v in stored.body.items() if k in PROTECTED
+        }
+        _named(body)
+        _object(body.get("fileDescription"), "fileDescription")
+        if body.get("schemaRef") != stored.body["schemaRef"]:
             before = stored.body["schemaRef"]["id"]
-            body["schemaRef"], _ = self._reference(scope, body["schemaRef"])
+            body["schemaRef"], _ = self._reference(scope, body.get("schemaRef"))
             if body["schemaRef"]["id"] != before and self.batches.find(scope, stored.id):
                 raise refuse("The schema of a data set that holds data cannot be exchanged.")
         body["tags"] = _tags(body.get("tags"))
@@ -256,6 +280,13 @@ def last_batches(catalog: CatalogService, scope: Scope) -> Items:
     return found
 
 
+def _named(body: Mapping[str, Any]) -> str:
+    name = body.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise refuse("The key 'name' is required and must be a text.")
+    return name
+
+
 def _object(value: Any, name: str) -> Mapping[str, Any]:
     if value is None:
         return {}
@@ -308,7 +339,9 @@ def _patched(body: Mapping[str, Any], operations: list[Any]) -> dict[str, Any]:
             operation = {**operation, "op": "add"}
         steps.append(operation)
     try:
-        found: dict[str, Any] = jsonpatch.apply_patch(dict(body), steps)
+        found = jsonpatch.apply_patch(dict(body), steps)
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
         raise refuse(f"The patch cannot be applied: {error}") from None
+    if not isinstance(found, dict):
+        raise refuse("The patch must leave an object.")
     return found

@@ -64,7 +64,11 @@ def routes(service: ConversionService) -> list[Route]:
     for method, path, handler, summary in table:
         reads = True if path in COMPUTE_ONLY else None
         for base in (BASE, ALIAS) if path.startswith("/mappingSets") else (BASE,):
-            out.append(Route(method, base + path, handler, "conversion", summary, reads=reads))
+            files = path.endswith("/upload")
+            route = Route(
+                method, base + path, handler, "conversion", summary, reads=reads, files=files
+            )
+            out.append(route)
     return out
 
 

@@ -10,7 +10,7 @@ import msgspec
 from headrace.errors import ApiError
 from headrace.http.contract import Answer, Call, Route
 from headrace.services.catalog.batches import Batches
-from headrace.services.catalog.lists import refuse
+from headrace.services.catalog.lists import number
 from headrace.services.export.ranges import file_answer
 from headrace.store.documents import Scope
 
@@ -155,23 +155,12 @@ def _linked(item: dict[str, Any], href: str) -> dict[str, Any]:
 
 
 def _page(call: Call, items: list[dict[str, Any]]) -> dict[str, Any]:
-    limit, start = _number(call, "limit", MOST, 1), _number(call, "start", 0, 0)
-    if limit > MOST:
-        raise refuse(f"limit is {limit}: it must be a number from 1 to {MOST}.")
+    limit, start = number(call, "limit", MOST, 1, MOST), number(call, "start", 0, 0, None)
     chosen = items[start : start + limit]
     links: dict[str, Any] = {}
     if start + limit < len(items):
         links["next"] = {"href": f"{call.path}?start={start + limit}&limit={limit}"}
     return {"data": chosen, "_page": {"limit": limit, "count": len(chosen)}, "_links": links}
-
-
-def _number(call: Call, name: str, default: int, least: int) -> int:
-    text = call.value(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit()) or int(text) < least:
-        raise refuse(f"{name} is {text}: it must be a number of at least {least}.")
-    return int(text)
 
 
 def _errors(locations: list[str], file_rows: Rows) -> Iterator[dict[str, Any]]:

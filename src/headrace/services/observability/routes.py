@@ -73,7 +73,14 @@ def routes(store: Store) -> list[Route]:
 
     path = f"{BASE}/metrics"
     return [
-        Route("POST", path, _guarded(report, _shape), "plain", "Metrics by filter and interval"),
+        Route(
+            "POST",
+            path,
+            _guarded(report, _shape),
+            "plain",
+            "Metrics by filter and interval",
+            reads=True,
+        ),
         Route("GET", path, _guarded(report_v1, _shape_v1), "plain", "Metrics by name (V1)"),
     ]
 

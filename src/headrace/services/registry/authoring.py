@@ -1,6 +1,5 @@
 """Writing of the Schema Registry: what may be created, changed and removed, and who hears of it."""
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from headrace.services.registry.service import (
     canonical,
 )
 from headrace.store.documents import Document, Scope
+from headrace.xdm.annotate import annotated
 from headrace.xdm.evolve import breaking_changes
 from headrace.xdm.fields import Field, tree_of
 from headrace.xdm.names import namespace_problem
@@ -50,7 +50,6 @@ class Authoring:
         self._store = registry.store
         self._in_use = in_use
         self._changed = changed
-        self._lock = threading.RLock()
 
     def create(self, who: Caller, word: str, body: Mapping[str, Any]) -> dict[str, Any]:
         kind = TYPES[word]
@@ -62,26 +61,27 @@ class Authoring:
         """Store a new resource under a given id; ApiError 400."""
         scope = Scope(who.org_id, who.sandbox)
         resource = _prepared(who, kind, id, body)
-        with self._lock:
+        with self._store.transaction():
             self._check_title(scope, resource)
             tree = self._validate(who, resource)
             self._check_tags(scope, {}, resource, tree)
             resource["registry"] = _registry(who, None)
             stored = self._store.create(scope, kind, id, resource)
-        self._audit(who, stored, [("add", "", {"title": resource["title"]})])
-        return self._answer(who, stored)
+            self._audit(who, stored, [("add", "", {"title": resource["title"]})])
+            return self._answer(who, stored)
 
     def replace(self, who: Caller, word: str, id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         scope = Scope(who.org_id, who.sandbox)
-        with self._lock:
+        with self._store.transaction():
             stored = self._stored(scope, TYPES[word], id)
             prepared = _prepared(who, TYPES[word], stored.id, body)
             _check_parts(prepared)
             written = self._write(who, stored, prepared)
-        steps = jsonpatch.make_patch(_plain(stored.body), _plain(written.body))
-        self._audit(who, written, [_trail(step) for step in steps])
+            steps = jsonpatch.make_patch(_plain(stored.body), _plain(written.body))
+            self._audit(who, written, [_trail(step) for step in steps])
+            answer = self._answer(who, written)
         self._tell(scope, written)
-        return self._answer(who, written)
+        return answer
 
     def patch(self, who: Caller, word: str, id: str, operations: Any) -> dict[str, Any]:
         """Apply a JSON Patch to the document that a look-up without `-full` shows."""
@@ -90,7 +90,7 @@ class Authoring:
             raise invalid("The body must be a JSON Patch: a non-empty array of operations.")
         if len(operations) > MOST_OPERATIONS:
             raise invalid(f"A patch may have at most {MOST_OPERATIONS} operations.")
-        with self._lock:
+        with self._store.transaction():
             stored = self._stored(scope, TYPES[word], id)
             visible = wire.document(stored, who, self._registry.lookup(scope), write=False)
             current = _plain(stored.body)
@@ -100,9 +100,10 @@ class Authoring:
             if not patched.get("meta:immutableTags"):
                 patched.pop("meta:immutableTags", None)
             written = self._write(who, stored, _prepared(who, TYPES[word], stored.id, patched))
-        self._audit(who, written, [_trail(operation) for operation in operations])
+            self._audit(who, written, [_trail(operation) for operation in operations])
+            answer = self._answer(who, written)
         self._tell(scope, written)
-        return self._answer(who, written) | {"meta:descriptorStatus": {"result": []}}
+        return answer | {"meta:descriptorStatus": {"result": []}}
 
     def extend_standard(self, who: Caller, id: str, operations: Any) -> dict[str, Any]:
         """Say for which further classes the sandbox uses a standard field group."""
@@ -114,7 +115,9 @@ class Authoring:
             raise invalid(f"{id} is a field group of the tenant: change it there.")
         before = {key: value for key, value in found.items() if key != "meta:intendedToExtend"}
         current = {**found, "meta:intendedToExtend": list(found.get("meta:intendedToExtend", ()))}
-        patched = _patched(current, operations if isinstance(operations, list) else [])
+        if not isinstance(operations, list) or not operations:
+            raise invalid("The body must be a JSON Patch: a non-empty array of operations.")
+        patched = _patched(current, operations)
         classes = patched.pop("meta:intendedToExtend", [])
         if patched != before:
             raise forbidden(id)
@@ -127,7 +130,7 @@ class Authoring:
 
     def delete(self, who: Caller, word: str, id: str) -> None:
         kind, scope = TYPES[word], Scope(who.org_id, who.sandbox)
-        with self._lock:
+        with self._store.transaction():
             stored = self._stored(scope, kind, id)
             if kind == "schemas":
                 if self._in_use(scope, stored.id):
@@ -138,12 +141,11 @@ class Authoring:
             for other in self._everything(scope):
                 if other.id != stored.id and wire.uses(other.body, stored.id):
                     raise invalid(f"{stored.id} is used by {other.id} and cannot be deleted.")
-            with self._store.transaction():
-                self._store.delete(scope, kind, stored.id)
-                for descriptor in self._store.list(scope, "descriptors"):
-                    if descriptor.body.get("xdm:sourceSchema") == stored.id:
-                        self._store.delete(scope, "descriptors", descriptor.id)
-        self._audit(who, stored, [("remove", "", None)])
+            self._store.delete(scope, kind, stored.id)
+            for descriptor in self._store.list(scope, "descriptors"):
+                if descriptor.body.get("xdm:sourceSchema") == stored.id:
+                    self._store.delete(scope, "descriptors", descriptor.id)
+            self._audit(who, stored, [("remove", "", None)])
 
     # -- rules ----------------------------------------------------------------------------------------------
 
@@ -217,14 +219,16 @@ class Authoring:
             elif kind == "classes":
                 _check_behavior(resource, lookup)
             tree = tree_of(Resolver(lookup).full(resource))
+            annotated(resource)  # what no composition uses must be well-formed, too
+            problem = None
+            if kind in ("classes", "mixins"):
+                problem = namespace_problem(resource, f"_{who.tenant_id}")
         except Unresolvable as error:
             raise invalid(f"The definition does not resolve: {error}.") from None
         except (TypeError, AttributeError, KeyError, RecursionError) as error:
             raise invalid(f"The definition is malformed: {error}") from None
-        if kind in ("classes", "mixins"):
-            problem = namespace_problem(resource, f"_{who.tenant_id}")
-            if problem:
-                raise invalid(problem, "XDM-1021-400", "Namespace validation error")
+        if problem:
+            raise invalid(problem, "XDM-1021-400", "Namespace validation error")
         return tree
 
     # -- neighbours -----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Lists of the Schema Registry: property filters, ordering, paging by the first order property."""
 
 import operator
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Page:
 def page_from(call: Call) -> Page:
     """ApiError 400 for a limit that is no number from 0 to 500."""
     text = call.value("limit")
-    if text is not None and (not (text.isascii() and text.isdigit()) or int(text) > MOST):
+    if text is not None and (not re.fullmatch("[0-9]{1,18}", text) or int(text) > MOST):
         detail = f"limit is {text}: it must be a number from 0 to {MOST}."
         raise ApiError(400, "XDM-1301-400", "Invalid query parameter", detail)
     filters = tuple(part for value in call.values("property") for part in _split(value))
@@ -64,9 +65,9 @@ def page_of(items: Sequence[Item], page: Page, *, paged: bool = True) -> tuple[l
     limit = page.limit if page.limit else (300 if paged else None)
     if limit is None or len(chosen) <= limit:
         return chosen, None
-    # the next page starts behind a value, so items that share it stay together: the limit is a hint
+    # the next page starts behind a value, so items that share it, or have none, stay together: the limit is a hint
     end = limit
-    while end < len(chosen) and _value(chosen[end], key) == _value(chosen[limit - 1], key):
+    while end < len(chosen) and _value(chosen[end - 1], key) in (None, _value(chosen[end], key)):
         end += 1
     following = _value(chosen[end - 1], key) if end < len(chosen) else None
     return chosen[:end], following
@@ -88,7 +89,7 @@ def _sortable(value: Any) -> tuple[int, Any]:
 
 
 def _typed(text: str, like: Any) -> Any:
-    return int(text) if isinstance(like, int) and text.lstrip("-").isdigit() else text
+    return int(text) if isinstance(like, int) and re.fullmatch("-?[0-9]{1,18}", text) else text
 
 
 _COMPARISONS: Mapping[str, Callable[[str, str], bool]] = {

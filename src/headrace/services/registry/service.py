@@ -156,10 +156,14 @@ class RegistryService:
         if found is None:
             parts = self.store.fingerprint(scope, (*STORED[1:], EXTENDED))
             lookup, state = self.lookup(scope), (who.sandbox_id, self.library.state, parts)
-            versions = self.store.versions(scope, kind)
+            versions = self.store.connection.execute(
+                "SELECT id, version FROM documents WHERE org=? AND sandbox=? AND kind=?"
+                " ORDER BY seq DESC",
+                (scope.org, scope.sandbox, kind),
+            )
             found = [
                 self._computed(who, kind, id, (version, state), lookup)
-                for id, version in reversed(versions.items())
+                for id, version in versions.fetchall()
             ]
             found = [item for item in found if item]
             with self._lock:
