@@ -1,1 +1,1 @@
-"""Connectors, one a file: connection spec and reader."""
+"""Streaming sources that are pulled: one file a connector, all behind one contract."""
