@@ -26,15 +26,20 @@ def select(items: Items, call: Call) -> Items:
     """The part of `items` (in order) that a list call asks for; ApiError 400 for parameters that make no sense."""
     limit = number(call, "limit", 20, 1, 100)
     start = number(call, "start", 0, 0, None)
-    for name in ("createdAfter", "createdBefore"):
-        for text in call.values(name):
-            _moment(name, text)
-    chosen = {id: item for id, item in items.items() if _fits(item, call)}
+    chosen = filtered(items, call)
     order = call.value("orderBy") or call.value("sort")
     if order:
         chosen = dict(_ordered(list(chosen.items()), order))
     page = dict(list(chosen.items())[start : start + limit])
     return projected(page, call.value("properties"))
+
+
+def filtered(items: Items, call: Call) -> Items:
+    """All of `items` that the filters of a call accept; ApiError 400."""
+    for name in ("createdAfter", "createdBefore"):
+        for text in call.values(name):
+            _moment(name, text)
+    return {id: item for id, item in items.items() if _fits(item, call)}
 
 
 def projected(items: Items, properties: str | None) -> Items:

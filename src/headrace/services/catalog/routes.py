@@ -9,7 +9,7 @@ from starlette.routing import compile_path
 from headrace.errors import ApiError
 from headrace.http.contract import Answer, Call, Route
 from headrace.services.catalog import multiple
-from headrace.services.catalog.lists import number, projected, refuse, select
+from headrace.services.catalog.lists import filtered, number, projected, refuse, select
 from headrace.services.catalog.service import CatalogService, last_batches, unknown
 from headrace.store.documents import Scope
 
@@ -135,7 +135,9 @@ def routes(catalog: CatalogService) -> list[Route]:
         return Answer(200, {found["viewId"]: view})
 
     def uniques(call: Call) -> Answer:
-        found = catalog.batches.listed(_scope(call), call)
+        dataset_id = call.value("dataSet") or call.value("dataSetId")
+        everything = catalog.batches.find(_scope(call), dataset_id, call.value("batch"))
+        found = filtered(everything, call)
         values = (item.get(call.params["field"]) for item in found.values())
         return Answer(200, list(dict.fromkeys(str(value) for value in values if value is not None)))
 

@@ -60,12 +60,13 @@ class CatalogService:
 
     def together(self, scope: Scope, work: Callable[[], Any]) -> Any:
         """All that `work` does or nothing: what it created in the lake is dropped again when it fails."""
-        before = {document.id for document in self._store.list(scope, KIND)}
+        before: set[str] = set()
         created: set[str] = set()
         dropped: set[str] = set()
         self._bundle.dropped = dropped
         try:
             with self._store.transaction():
+                before = {document.id for document in self._store.list(scope, KIND)}
                 try:
                     found = work()
                 finally:
@@ -147,15 +148,17 @@ class CatalogService:
     ) -> None:
         """Merge an object, or apply a JSON Patch array."""
         scope = Scope(who.org_id, who.sandbox)
-        stored = self._stored(scope, id, expected)
-        if isinstance(change, list):
-            body = _patched(stored.body, change)
-        elif isinstance(change, dict):
-            allowed = {k: v for k, v in change.items() if k not in PROTECTED}
-            body = _merged(stored.body, allowed, deep=deep)
-        else:
-            raise refuse("The body must be an object or a JSON Patch array.")
-        self._write(who, scope, stored, body, keep)
+        with self._store.transaction():
+            stored = self._stored(scope, id, expected)
+            if isinstance(change, list):
+                body = _patched(stored.body, change)
+            elif isinstance(change, dict):
+                allowed = {k: v for k, v in change.items() if k not in PROTECTED}
+                body = _merged(stored.body, allowed, deep=deep)
+            else:
+                raise refuse("The body must be an object or a JSON Patch array.")
+            self._write(who, scope, stored, body, keep)
+        self._on_change()
 
     def replace(
         self,
@@ -167,27 +170,32 @@ class CatalogService:
         keep: bool = True,
     ) -> None:
         scope = Scope(who.org_id, who.sandbox)
-        stored = self._stored(scope, id, expected)
-        kept = {k: v for k, v in stored.body.items() if k in PROTECTED or k == "dataSourceId"}
-        wanted = {k: v for k, v in body.items() if k not in PROTECTED}
-        wanted.setdefault("schemaRef", stored.body["schemaRef"])
-        wanted.setdefault("fileDescription", stored.body["fileDescription"])
-        wanted["tags"] = _with_system_tags(_tags(wanted.get("tags")), _named(wanted))
-        self._write(who, scope, stored, kept | wanted, keep)
+        with self._store.transaction():
+            stored = self._stored(scope, id, expected)
+            kept = {k: v for k, v in stored.body.items() if k == "dataSourceId"}
+            wanted = {k: v for k, v in body.items() if k not in PROTECTED}
+            wanted.setdefault("schemaRef", stored.body["schemaRef"])
+            wanted.setdefault("fileDescription", stored.body["fileDescription"])
+            wanted["tags"] = _with_system_tags(_tags(wanted.get("tags")), _named(wanted))
+            self._write(who, scope, stored, kept | wanted, keep)
+        self._on_change()
 
     def delete(
         self, who: Caller, id: str, *, expected: str | None = None, keep: bool = True
     ) -> bool:
         """Whether there was such a data set; ApiError 400 while it is used, 412 for another version."""
         scope = Scope(who.org_id, who.sandbox)
-        if self._store.get(scope, KIND, id) is None:
-            return False
-        self._stored(scope, id, expected)
-        for flow in self._store.list(scope, "targetConnections"):
-            if flow.body.get("params", {}).get("dataSetId") == id:
-                raise refuse(f"The target connection {flow.id} uses the data set: delete it first.")
+        with self._store.transaction():
+            if self._store.get(scope, KIND, id) is None:
+                return False
+            self._stored(scope, id, expected)
+            for flow in self._store.list(scope, "targetConnections"):
+                if flow.body.get("params", {}).get("dataSetId") == id:
+                    text = f"The target connection {flow.id} uses the data set: delete it first."
+                    raise refuse(text)
+            if keep:
+                self._store.delete(scope, KIND, id)
         if keep:
-            self._store.delete(scope, KIND, id)
             self._drop(scope, id)
             self._on_change()
         return True
@@ -217,7 +225,6 @@ class CatalogService:
         body["updatedUser"] = who.user_id
         if keep:
             self._store.replace(scope, KIND, stored.id, body, stored.version)
-            self._on_change()
 
     def _stored(self, scope: Scope, id: str, expected: str | None) -> Document:
         stored = self._store.get(scope, KIND, id)
