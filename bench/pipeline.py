@@ -141,7 +141,7 @@ def generated(fields: Fields) -> Callable[[list[bytes]], pa.Table]:
     assert pipeline.generated is not None, pipeline.plain_because
 
     def run(bodies: list[bytes]) -> pa.Table:
-        batch = pipeline.batch(False, "inlet-0")
+        batch = pipeline.batch(False)
         for number, body in enumerate(bodies):
             batch.add(
                 Frame(number * 100, 100, 0, Meta(MESSAGES, "flow", 1, number * 100, "r"), body)

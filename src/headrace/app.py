@@ -17,7 +17,6 @@ from headrace.model.flow import FlowRevision
 from headrace.runtime.commits import totals
 from headrace.runtime.metrics import DataPlane, exposition
 from headrace.runtime.pipeline import Pipeline
-from headrace.runtime.runs import run_items
 from headrace.runtime.supervisor import Supervisor
 from headrace.security.clients import may_write
 from headrace.security.egress import Egress
@@ -110,7 +109,7 @@ class Application:
             store, self.revisions, Vault.at(settings.data_dir / "vault.key", store),
             Egress(settings.egress_allow), base_url, datasets=self.catalog.dataset,
             schema_tree=self.registry.schema_tree, mapping_set=self.conversion.mapping_set,
-            runs=self._runs, on_change=self.directory.changed,
+            run_window=settings.run_window, on_change=self.directory.changed,
         )  # fmt: skip
 
     def _routes(self) -> list[Route]:
@@ -163,16 +162,6 @@ class Application:
             return []
         _, _, tree = self.registry.schema_tree(scope, found["schemaRef"]["id"])
         return leaves(tree)
-
-    def _runs(self, scope: Scope, flow_id: str | None = None) -> list[dict[str, Any]]:
-        now = int(time.time() * 1000)
-        documents = self.store.list(scope, "flows")
-        return [
-            item
-            for document in documents
-            if flow_id in (None, document.id)
-            for item in run_items(self.store, scope, document, self.settings.run_window, now)
-        ]
 
     # -- the data plane -------------------------------------------------------------------------------------
 

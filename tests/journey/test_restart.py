@@ -85,7 +85,7 @@ def test_runs_count_what_landed_before_a_worker_could_write_it_down(tmp_path: Pa
         moved = item["auth"]["params"]["inletUrl"]
         assert moved.startswith(server.credentials()["base_url"])
         journey.inlet_url = moved
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while (count := ingested(client, journey)) < 3 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert count == 3

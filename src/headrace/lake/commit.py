@@ -61,7 +61,8 @@ class Stale(HeadraceError):
 
 @dataclass(slots=True)
 class CommitBatch:
-    """One batch of one flow. `start` and `next`: partition → offset; `sequence`: the flow's records after it."""
+    """One batch of one flow. `start` and `next`: partition → offset, `tokens`: partition → the source's mark after it;
+    `sequence`: the flow's records after it."""
 
     good: pa.Table | None
     failed: pa.Table | None
@@ -73,6 +74,7 @@ class CommitBatch:
     warnings: int
     batch_id: str
     failed_batch_id: str = ""
+    tokens: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -119,6 +121,7 @@ class Committer:
         commit_id = str(uuid.uuid4())
         watermark = Watermark(
             offsets=dict(before.offsets) | dict(batch.next),
+            tokens=dict(before.tokens) | dict(batch.tokens),
             sequence=batch.sequence,
             landed=before.landed + batch.landed,
             failed=before.failed + batch.failed_count,

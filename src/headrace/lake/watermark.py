@@ -15,12 +15,14 @@ PREFIX = "headrace.watermark."
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """`offsets`: partition → next offset. `sequence`: records of the flow up to there; `landed`, `failed` and
+    """`offsets`: partition → next offset; `tokens`: partition → the source's own mark for going on there, where it has
+    one. `sequence`: records of the flow up to there; `landed`, `failed` and
     `warnings` count them by what became of them. `commit_id` is new for every commit; `rows_commit` is that of the
     newest commit that brought rows, whose snapshot carries this watermark's key. `batch_id` and `failed_batch_id`
     name the batches that the commit's rows carry."""
 
     offsets: Mapping[str, int] = field(default_factory=dict)
+    tokens: Mapping[str, str] = field(default_factory=dict)
     sequence: int = 0
     landed: int = 0
     failed: int = 0
@@ -33,7 +35,9 @@ class Watermark:
     def to_text(self) -> str:
         values = {name: getattr(self, name) for name in self.__slots__}
         return json.dumps(
-            values | {"offsets": dict(self.offsets)}, separators=(",", ":"), sort_keys=True
+            values | {"offsets": dict(self.offsets), "tokens": dict(self.tokens)},
+            separators=(",", ":"),
+            sort_keys=True,
         )
 
     @classmethod

@@ -24,9 +24,12 @@ HEAD = struct.Struct("<II")
 FIXED = struct.Struct("<QIIQ")
 MAX_FRAME = 64 * 1024 * 1024
 
-SINGLE, MESSAGES, LINES, DELIMITED, CHECKPOINT = range(5)
+LOG_PARTITION = "inlet-0"
+
+SINGLE, MESSAGES, LINES, DELIMITED, CHECKPOINT, PARTS = range(6)
 """How the body holds its records: one JSON value; `{"messages": [...]}`; one a line; CSV with a header row;
-none (a checkpoint: the body is a JSON object of every flow's sequence)."""
+none (a checkpoint: the body is a JSON object of every flow's sequence); beside the body (a source's messages, which
+are never on disk)."""
 
 
 class Meta(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -58,6 +61,24 @@ class Frame:
     def end(self) -> int:
         """The offset after the last record."""
         return self.offset + self.count
+
+    @property
+    def partition(self) -> str:
+        """The partition of a flow's source that the frame belongs to: for the log there is one."""
+        return LOG_PARTITION
+
+    @property
+    def size(self) -> int:
+        """Bytes as received."""
+        return len(self.body)
+
+    def offset_of(self, index: int) -> int:
+        """The offset of a record."""
+        return self.offset + index
+
+    def received_of(self, index: int) -> int:
+        """When a record was received, in milliseconds since the epoch."""
+        return self.received
 
 
 _encode_meta = msgspec.msgpack.Encoder().encode

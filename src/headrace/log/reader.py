@@ -1,18 +1,21 @@
 """The reading side of the log: tails durable frames in order, and frees what every flow has landed."""
 
+import logging
 import os
 from pathlib import Path
 
 from headrace.disk import sync_directory
 from headrace.log.frames import CHECKPOINT, Frame, announced, scan
-from headrace.log.segments import DurableMark, segments
+from headrace.log.segments import DurableMark, segment_name, segments
 from headrace.testing.crashpoints import reach
 
+logger = logging.getLogger("headrace.log")
 _CHUNK = 8 * 1024 * 1024
 
 
 class LogReader:
-    """Reads from the oldest segment on. Only what the writer declared durable is ever returned."""
+    """Reads from the oldest segment on. Only what the writer declared durable is ever returned. `damage` says
+    where durable bytes were found that fail their checksum; nothing behind them is read."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -20,6 +23,7 @@ class LogReader:
         self._base = -1
         self._file = -1
         self._at = 0
+        self.damage: str | None = None
         self._ends: dict[int, dict[str, int]] = {}
 
     def read(self, most_bytes: int = _CHUNK) -> list[Frame]:
@@ -44,8 +48,16 @@ class LogReader:
             if frame.meta.layout != CHECKPOINT:
                 frames.append(frame)
                 ends[frame.meta.flow_id] = frame.end
+        if end == 0:
+            self._report_damage()
         self._at += end
         return frames if frames or end == 0 else self.read(most_bytes)
+
+    def _report_damage(self) -> None:
+        """Durable bytes that are no frame: reading stays there, since what follows must not overtake them."""
+        if self.damage is None:
+            self.damage = f"segment {segment_name(self._base)} is damaged after byte {self._at}"
+            logger.error("%s: nothing after it can land", self.damage)
 
     def _limit(self) -> tuple[int, bool]:
         """(bytes of the current segment that may be read, whether it is sealed)."""

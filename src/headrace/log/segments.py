@@ -65,10 +65,14 @@ def read_frames(path: Path, start: int = 0, limit: int | None = None) -> tuple[l
 def open_log(directory: Path) -> Opened | None:
     """Recover the last segment (cut a torn tail, sync) and state where the log stands; None when it is empty.
 
-    Raises LogCorrupt when a sealed segment has bytes that are no frame: those may have been acknowledged.
+    Raises LogCorrupt when a sealed segment, or the durable part of the last one, has bytes that are no frame:
+    those may have been acknowledged.
     """
     found = segments(directory)
+    marked, durable = _marked(directory)
     while found and not read_frames(found[-1][1], 0, _CHUNK)[0]:
+        if found[-1][0] == marked and durable:
+            raise LogCorrupt(f"segment {found[-1][1].name} is damaged after byte 0")
         # created but its checkpoint never became durable: nothing in it was acknowledged
         found.pop()[1].unlink()
         sync_directory(directory)
@@ -80,6 +84,8 @@ def open_log(directory: Path) -> Opened | None:
         if end != sealed.stat().st_size or (frames and frames[-1].end > following):
             raise LogCorrupt(f"segment {sealed.name} is damaged after byte {end}")
     frames, length = read_frames(path)
+    if base == marked and length < durable:
+        raise LogCorrupt(f"segment {path.name} is damaged after byte {length} of {durable}")
     size = path.stat().st_size
     descriptor = os.open(path, os.O_RDWR)
     try:
@@ -96,6 +102,15 @@ def open_log(directory: Path) -> Opened | None:
         else:
             sequences[frame.meta.flow_id] = frame.meta.sequence + frame.count
     return Opened(path, length, max(base, frames[-1].end), sequences, size - length)
+
+
+def _marked(directory: Path) -> tuple[int, int]:
+    """What the mark says. It is written after each sync and not synced itself: after a power cut it may say less
+    than is durable, never more."""
+    try:
+        return _MARK.unpack((directory / "durable").read_bytes())
+    except (FileNotFoundError, struct.error):
+        return 0, 0
 
 
 class DurableMark:

@@ -9,6 +9,7 @@ its durable length and sealed, and the next append opens a new one.
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.disk import sync_directory
-from headrace.errors import Overloaded
+from headrace.errors import LogCorrupt, Overloaded
 from headrace.log.frames import CHECKPOINT, HEAD, Meta, encode, scan
 from headrace.log.segments import (
     DurableMark,
@@ -66,6 +67,8 @@ class LogWriter:
         self._pending = 0
         self._running = False
         self._space_checked = 0.0
+        self._broken = False
+        self._landed = dict(landed or {})
         self._mark = DurableMark(directory, writable=True)
         opened = open_log(directory)
         if opened is None:
@@ -78,17 +81,23 @@ class LogWriter:
             self._file = os.open(opened.path, os.O_WRONLY | os.O_APPEND)
             self._length = opened.length
             self._mark.set(self._base, self._length)
-        self._go_on_after(landed or {})
-
-    def _go_on_after(self, landed: Mapping[str, tuple[int, int]]) -> None:
-        for flow_id, (_, sequence) in landed.items():
-            self.sequences[flow_id] = max(sequence, self.sequences.get(flow_id, 0))
-        floor = max((offset for offset, _ in landed.values()), default=0)
-        self.skipped = max(0, floor - self.next_offset)
+        self.skipped = self._go_on_after_landed()
         if self.skipped:
-            self.next_offset = floor
-            os.close(self._file)
-            self._file = -1  # the next append opens a segment at the new offset
+            self._close_file()  # the next append opens a segment at the new offset
+
+    def _go_on_after_landed(self) -> int:
+        """Give no offset that the lake has already; the number of offsets passed over."""
+        for flow_id, (_, sequence) in self._landed.items():
+            self.sequences[flow_id] = max(sequence, self.sequences.get(flow_id, 0))
+        floor = max((offset for offset, _ in self._landed.values()), default=0)
+        skipped = max(0, floor - self.next_offset)
+        self.next_offset += skipped
+        return skipped
+
+    def _close_file(self) -> None:
+        descriptor, self._file = self._file, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def append(
         self,
@@ -104,6 +113,8 @@ class LogWriter:
         indexes: list[int] | None = None,
     ) -> "asyncio.Future[None]":
         """Queue one frame of `count` records; done when durable. Overloaded when it may not be accepted now."""
+        if self._broken:
+            self._recover()
         self._admit(len(body))
         sequence = self.sequences.get(flow_id, 0)
         meta = Meta(layout, flow_id, revision, sequence, receipt, envelope, indexes)
@@ -161,31 +172,38 @@ class LogWriter:
 
     def _abandon(self, error: BaseException, waiting: list["asyncio.Future[None]"]) -> None:
         """Nothing queued behind a failed commit may be written: its offsets assumed that the commit succeeded."""
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        self.problem = (
-            "disk: full"
-            if full
-            else f"disk: {os.strerror(getattr(error, 'errno', 0) or errno.EIO)}"
-        )
+        self.problem = _described(error)
         waiting += self._waiting
         self._buffers, self._waiting, self._pending = [], [], 0
         self._space_checked = 0.0
-        os.close(self._file)
-        path = self.directory / segment_name(self._base)
-        os.truncate(path, self._length)
-        opened = open_log(self.directory)
+        self._broken = True
+        with contextlib.suppress(Overloaded):
+            self._recover()
+
+    def _recover(self) -> None:
+        """Cut the segment back to what is durable, so that the next append opens another. Overloaded while the
+        disk does not allow even that: until then no offset may be given."""
+        try:
+            self._close_file()
+            path = self.directory / segment_name(self._base)
+            if path.exists():
+                os.truncate(path, self._length)
+            opened = open_log(self.directory)
+        except (OSError, LogCorrupt) as error:
+            self.problem = _described(error)
+            raise Overloaded(self.problem, retry_after=5) from None
         if opened is not None:
-            self.sequences = opened.sequences
-            self.next_offset = opened.next_offset
-        self._file = -1
+            self.sequences, self.next_offset = opened.sequences, opened.next_offset
+            self._base, self._length = int(opened.path.stem), opened.length
+        self._go_on_after_landed()
+        self._broken = False
 
     def _commit(self, buffers: Sequence[bytes], before: dict[str, int] | None) -> None:
         """Write a group and sync it; with `before` (every flow's sequence), into a new segment."""
         if before is None:
             self._write(buffers)
             return
-        if self._file >= 0:
-            os.close(self._file)
+        self._close_file()
         first = HEAD.size
         self._open_segment(int.from_bytes(buffers[0][first : first + 8], "little"), before, buffers)
 
@@ -225,9 +243,16 @@ class LogWriter:
         while self._running:
             await asyncio.sleep(0.005)
         self._pool.shutdown()
-        if self._file >= 0:
-            os.close(self._file)
+        self._close_file()
         self._mark.close()
+
+
+def _described(error: BaseException) -> str:
+    if isinstance(error, LogCorrupt):
+        return f"log: {error}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk: full"
+    return f"disk: {os.strerror(getattr(error, 'errno', 0) or errno.EIO)}"
 
 
 def _before(sequences: dict[str, int], buffers: Sequence[bytes]) -> dict[str, int]:

@@ -166,7 +166,7 @@ class Runner:
     ) -> Iterator[Part]:
         meta = Meta(LINES, self._identity, self._pipeline.revision.revision, first, self._identity)
         try:
-            batch = self._pipeline.batch(False, PARTITION)
+            batch = self._pipeline.batch(False)
             batch.add(Frame(first, len(records), received, meta, b"\n".join(records)))
             count = len(batch.offsets)
             text = self._text.encode(batch) if count else b""

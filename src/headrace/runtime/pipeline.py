@@ -16,13 +16,14 @@ import msgspec
 import pyarrow as pa
 
 from headrace.log.frames import MESSAGES, SINGLE, Frame
-from headrace.log.payloads import records as split
+from headrace.log.payloads import records
 from headrace.mapping.apply import CompiledMapping, apply, compile_rules
 from headrace.mapping.functions.definition import Context
 from headrace.mapping.syntax import Literal
 from headrace.model.flow import FlowRevision
 from headrace.runtime import columns as column_building
 from headrace.runtime.generate import GeneratedFunction, Generator
+from headrace.runtime.pulled import Pulled
 from headrace.runtime.shapes import Column, NoShape, columns_of
 from headrace.runtime.validator import validator
 from headrace.xdm.arrow import FAILED_SCHEMA, SYSTEM_METADATA
@@ -61,6 +62,7 @@ class Failure:
     offset: int
     receipt: str
     received: int
+    partition: str
 
 
 @dataclass(slots=True)
@@ -69,7 +71,6 @@ class Batch:
 
     pipeline: "Pipeline"
     envelope: bool
-    partition: str
     start: int = -1
     next: int = -1
     sequence: int = 0
@@ -78,6 +79,7 @@ class Batch:
     values: list[list[Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    partitions: list[str] = field(default_factory=list)
     receipts: list[str] = field(default_factory=list)
     received: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -94,7 +96,7 @@ class Batch:
             self.start, self.first_received = frame.offset, frame.received
         self.next = frame.end
         self.sequence = frame.meta.sequence + frame.count
-        self.input_bytes += len(frame.body)
+        self.input_bytes += frame.size
         self.frames.append(frame)
         self.pipeline.run(frame, self)
 
@@ -113,7 +115,7 @@ class Batch:
         flow = self.pipeline.revision.flow_id
         metadata = {
             "flowId": pa.repeat(pa.scalar(flow, pa.string()), count),
-            "sourcePartition": pa.repeat(pa.scalar(self.partition, pa.string()), count),
+            "sourcePartition": pa.array(self.partitions, pa.string()),
             "sourceOffset": pa.array(self.offsets, pa.int64()),
             "receiptId": pa.array(self.receipts, pa.string()),
             "ingestTime": pa.array(self.received, pa.int64()),
@@ -134,7 +136,7 @@ class Batch:
             {
                 "original": f.original, "stage": f.stage, "code": f.code, "path": f.path,
                 "message": f.message, "flowId": revision.flow_id, "flowRevision": revision.revision,
-                "sourcePartition": self.partition, "sourceOffset": f.offset, "receiptId": f.receipt,
+                "sourcePartition": f.partition, "sourceOffset": f.offset, "receiptId": f.receipt,
                 "ingestTime": f.received, "acp_sourceBatchId": batch_id,
             }
             for f in sorted(self.failures, key=lambda failure: failure.offset)
@@ -175,8 +177,8 @@ class Pipeline:
             self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(kind).decode
             self._decode_messages: Callable[[bytes], Any] = msgspec.json.Decoder(messages).decode
 
-    def batch(self, envelope: bool, partition: str) -> Batch:
-        batch = Batch(self, envelope, partition)
+    def batch(self, envelope: bool) -> Batch:
+        batch = Batch(self, envelope)
         if self.generated is not None and not envelope:
             batch.values = [[] for _ in self.columns]
         return batch
@@ -192,7 +194,7 @@ class Pipeline:
 
     def _run_generated(self, frame: Frame, batch: Batch, function: GeneratedFunction) -> None:
         positions: Sequence[int]
-        parts: list[tuple[bytes, bytes]] | None = None
+        parts: Sequence[tuple[bytes, bytes]] | None = None
         decoded: list[Any] = []
         aside: list[int] = []
         try:
@@ -237,9 +239,10 @@ class Pipeline:
         if failed:
             broken = {entry[0] for entry in failed}
             kept = [position for i, position in enumerate(positions) if i not in broken]
-        batch.offsets += [frame.offset + position for position in kept]
+        batch.offsets += [frame.offset_of(position) for position in kept]
         batch.receipts += _receipts(frame, kept)
-        batch.received += [frame.received] * len(kept)
+        batch.partitions += [frame.partition] * len(kept)
+        batch.received += [frame.received_of(position) for position in kept]
         if aside:
             self._run_aside(frame, batch, aside, parts or [], before)
 
@@ -274,7 +277,7 @@ class Pipeline:
         frame: Frame,
         batch: Batch,
         aside: list[int],
-        parts: list[tuple[bytes, bytes]],
+        parts: Sequence[tuple[bytes, bytes]],
         before: list[int],
     ) -> None:
         """Records that the pruned type could not hold go through the plain evaluator, then into the columns."""
@@ -287,9 +290,10 @@ class Pipeline:
                 for step in column.path:
                     value = value.get(step) if isinstance(value, dict) else None
                 values.append(value)
-            batch.offsets.append(frame.offset + index)
+            batch.offsets.append(frame.offset_of(index))
             batch.receipts += _receipts(frame, [index])
-            batch.received.append(frame.received)
+            batch.partitions.append(frame.partition)
+            batch.received.append(frame.received_of(index))
         start = len(batch.offsets) - (len(batch.values[0]) - before[0]) if batch.values else 0
         tail = batch.offsets[start:]
         order = sorted(range(len(tail)), key=tail.__getitem__)
@@ -304,9 +308,10 @@ class Pipeline:
         row = self._plain_row(frame, batch, index, original, text)
         if row is not None:
             batch.rows.append(row)
-            batch.offsets.append(frame.offset + index)
+            batch.offsets.append(frame.offset_of(index))
             batch.receipts += _receipts(frame, [index])
-            batch.received.append(frame.received)
+            batch.partitions.append(frame.partition)
+            batch.received.append(frame.received_of(index))
 
     def _plain_row(
         self, frame: Frame, batch: Batch, index: int, original: bytes, text: bytes
@@ -359,7 +364,10 @@ class Pipeline:
         return self.finish(record, envelope, context, lambda destination, message: None)[1]
 
     def _context(self, frame: Frame, index: int, record: dict[str, Any] | None = None) -> Context:
-        return _make_context(record, frame.received, f"{frame.meta.flow_id}:{frame.offset + index}")
+        place = f"{frame.meta.flow_id}:{frame.offset + index}"
+        if isinstance(frame, Pulled):  # offsets are unique within a partition only
+            place = f"{frame.meta.flow_id}:{frame.receipts[index]}:{frame.offsets[index]}"
+        return _make_context(record, frame.received_of(index), place)
 
     def _warn(self, batch: Batch, destination: str, message: str) -> None:
         key = (destination, message[:200])
@@ -373,7 +381,15 @@ class Pipeline:
         receipt = _receipts(frame, [index])[0]
         batch.failures.append(
             Failure(
-                original, stage, code, path, message, frame.offset + index, receipt, frame.received
+                original,
+                stage,
+                code,
+                path,
+                message,
+                frame.offset_of(index),
+                receipt,
+                frame.received_of(index),
+                frame.partition,
             )
         )
 
@@ -382,8 +398,17 @@ class Pipeline:
     def isolate(self, batch: Batch) -> None:
         """Run a batch anew, setting aside as failures the records whose values no column can hold."""
         frames, batch.frames = batch.frames, []
-        fresh = self.batch(batch.envelope, batch.partition)
-        for name in ("values", "rows", "offsets", "receipts", "received", "failures", "warnings"):
+        fresh = self.batch(batch.envelope)
+        for name in (
+            "values",
+            "rows",
+            "offsets",
+            "partitions",
+            "receipts",
+            "received",
+            "failures",
+            "warnings",
+        ):
             setattr(batch, name, getattr(fresh, name))
         for frame in frames:
             if self._holds(batch, lambda trial, frame=frame: self.run(frame, trial)):  # type: ignore[misc]
@@ -399,7 +424,7 @@ class Pipeline:
         batch.frames = frames
 
     def _holds(self, like: Batch, fill: Callable[[Batch], None]) -> bool:
-        trial = self.batch(like.envelope, like.partition)
+        trial = self.batch(like.envelope)
         fill(trial)
         try:
             self.assemble(trial)
@@ -454,7 +479,14 @@ def _make_context(record: dict[str, Any] | None, received: int, identity: str) -
     )
 
 
+def split(frame: Frame) -> Sequence[tuple[bytes, bytes]]:
+    """(bytes as received, JSON to decode) of every record of a frame, in order."""
+    return frame.parts if isinstance(frame, Pulled) else records(frame)
+
+
 def _receipts(frame: Frame, indexes: Sequence[int]) -> list[str]:
+    if isinstance(frame, Pulled):
+        return [frame.receipts[i] for i in indexes]
     receipt = frame.meta.receipt
     if frame.meta.layout == SINGLE:
         return [receipt] * len(indexes)

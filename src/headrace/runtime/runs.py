@@ -22,6 +22,9 @@ NARROW = 64
 KEPT = 2048
 """Measured runs that are remembered."""
 
+DETAILS_KEPT = 20_000
+"""Flows whose newest run is remembered."""
+
 WINDOWS_KEPT = 4
 """Windows whose runs, over all flows, are remembered."""
 
@@ -69,6 +72,7 @@ class RunHistory:
         self.length = window_seconds * 1000
         self._url = f"{base_url.rstrip('/')}/data/foundation/export/batches"
         self._lock = threading.Lock()
+        self._details: dict[str, tuple[tuple[Run, bool], dict[str, Any]]] = {}
         self._windows: dict[int, tuple[tuple[int, int], Sequence[Run]]] = {}
         self._measured: dict[tuple[str, int], tuple[tuple[Any, ...], dict[str, Any]]] = {}
 
@@ -174,12 +178,15 @@ class RunHistory:
         run = self.last(flow.id)
         if run is None:
             return None
-        metrics = self._measure(flow, run, now)["metrics"]
-        return {
-            "id": run.id,
-            "state": metrics["statusSummary"]["status"],
-            **metrics["durationSummary"],
-        }
+        state = (run, now >= run.start + run.length)
+        kept = self._details.get(flow.id)
+        if kept is None or kept[0] != state:
+            metrics = self._measure(flow, run, now)["metrics"]
+            status = metrics["statusSummary"]["status"]
+            kept = (state, {"id": run.id, "state": status, **metrics["durationSummary"]})
+            with self._lock:
+                _remember(self._details, flow.id, kept, DETAILS_KEPT)
+        return kept[1]
 
     def _measure(self, flow: Document, run: Run, now: int) -> dict[str, Any]:
         """Metrics and activities; the same as long as the window has the same commits and is open or over."""
@@ -206,15 +213,3 @@ def _remember(kept: dict[Any, Any], key: Any, value: Any, most: int) -> None:
     while len(kept) >= most:
         kept.pop(next(iter(kept)))
     kept[key] = value
-
-
-def run_items(
-    store: Store, scope: Scope, flow: Document, window_seconds: int, now_ms: int
-) -> list[dict[str, Any]]:
-    """All run items of one flow, newest window first."""
-    history = RunHistory(store, window_seconds, "")
-    return [
-        history.item(scope, flow, run, now_ms)
-        for runs in history.windows((flow.id,), 0, now_ms)
-        for run in runs
-    ]

@@ -20,43 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import HeadraceError, Terminal, Transient, WatermarkConflict
+from headrace.errors import Terminal
 from headrace.lake.catalog import Lake
-from headrace.lake.commit import CommitBatch, Committer, Stale
-from headrace.lake.watermark import Watermark
-from headrace.log.frames import Frame
+from headrace.log.frames import LOG_PARTITION, Frame
 from headrace.log.reader import LogReader
-from headrace.model.flow import FlowRevision
-from headrace.model.ids import ulid
-from headrace.runtime import commits
+from headrace.runtime.landing import FlowState, Lander, Outcome
 from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.runtime.pulling import Pulling
+from headrace.sources.contract import Position
 from headrace.store.documents import Store
 from headrace.store.revisions import Revisions
-from headrace.testing.crashpoints import reach
 
-PARTITION = "inlet-0"
 MOST_ROWS_WAITING = 200_000
 FREE_EVERY = 5.0
-
-
-@dataclass(slots=True)
-class FlowState:
-    """A flow as the worker sees it. `frames` are those of the running batch, kept until they have landed."""
-
-    flow_id: str
-    committer: Committer
-    watermark: Watermark
-    pipeline: Pipeline
-    batch: Batch | None = None
-    opened: float = 0.0
-    stopped: str | None = None
-    prepared: int = -1
-    retry_at: float = 0.0
-    failures: int = 0
-
-    @property
-    def position(self) -> int:
-        return self.watermark.offsets.get(PARTITION, 0)
 
 
 @dataclass
@@ -76,6 +52,7 @@ class Worker:
         self._revisions = Revisions(self.store)
         self._freed = time.monotonic()
         self._held: deque[Frame] = deque()
+        self._lander = Lander(self.store, self.lake, self.report)
 
     def step(self) -> bool:
         """One round: read, run, land what is due. True when there was something to read."""
@@ -88,17 +65,12 @@ class Worker:
             taken += 1
         now = time.monotonic()
         for flow in self.flows.values():
-            if flow.batch is not None and self._due(flow, now):
+            if flow.due(now, self.commit_rows, self.interval):
                 self.land(flow)
         if now - self._freed > FREE_EVERY:
             self._freed = now
             self.reader.free({id: flow.position for id, flow in self.flows.items()})
         return taken > 0
-
-    def _due(self, flow: FlowState, now: float) -> bool:
-        if flow.stopped or now < flow.retry_at or flow.batch is None:
-            return False
-        return flow.batch.records >= self.commit_rows or now - flow.opened >= self.interval
 
     def _take(self, frame: Frame) -> bool:
         """Run a frame; False when it has to wait because its flow's batch cannot land just now."""
@@ -121,9 +93,10 @@ class Worker:
             batch = None
         if batch is None:
             flow.pipeline = self._pipeline(meta.flow_id, meta.revision)
-            batch = flow.batch = flow.pipeline.batch(meta.envelope, PARTITION)
+            batch = flow.batch = flow.pipeline.batch(meta.envelope)
             flow.opened = time.monotonic()
         batch.add(frame)
+        flow.next = {LOG_PARTITION: Position(batch.next)}
         return True
 
     def _pipeline(self, flow_id: str, revision: int) -> Pipeline:
@@ -138,74 +111,20 @@ class Worker:
         return self.pipelines[key]
 
     def _open(self, flow_id: str, revision: int) -> FlowState:
-        pipeline = self._pipeline(flow_id, revision)
-        pinned: FlowRevision = pipeline.revision
-        committer = Committer(self.lake, pinned.sandbox, pinned.dataset_id, flow_id)
-        stopped, watermark = None, Watermark()
-        fresh = not commits.dataset_has_rows(self.store, pinned.dataset_id)
-        landed = commits.totals(self.store).get(flow_id, {}).get("position", 0)
-        try:
-            self.lake.ensure(pinned.sandbox, pinned.dataset_id, pipeline.tree, create=fresh)
-            watermark = committer.position()
-            if landed and not watermark.offsets:
-                raise WatermarkConflict(
-                    f"the table has no watermark, yet records up to {landed} have landed in it"
-                )
-            position = watermark.offsets.get(PARTITION, 0)
-            commits.recover(self.store, flow_id, pinned.dataset_id, watermark, position)
-        except Terminal as error:
-            stopped = str(error)
-        flow = FlowState(flow_id, committer, watermark, pipeline, stopped=stopped)
-        self.flows[flow_id] = flow
-        self._tell(flow)
+        flow = self.flows[flow_id] = self._lander.open(self._pipeline(flow_id, revision))
         return flow
 
     def land(self, flow: FlowState) -> None:
-        """Commit the flow's batch. A transient failure leaves it for a later try; a terminal one stops the flow."""
+        """Commit the flow's batch; what the table has already is left out of the next one."""
         batch = flow.batch
         if batch is None or flow.stopped:
             return
-        started = time.time()
-        batch_id, failed_batch_id = ulid(), ulid()
-        revision = batch.pipeline.revision
-        try:
-            # the table follows the schema before its rows do
-            if flow.prepared != revision.revision:
-                self.lake.ensure(
-                    revision.sandbox, revision.dataset_id, batch.pipeline.tree, create=False
-                )
-                flow.prepared = revision.revision
-            good, failed = batch.good(batch_id), batch.failed(failed_batch_id)
-            result = flow.committer.commit(
-                CommitBatch(
-                    good=good, failed=failed,
-                    start={PARTITION: flow.position}, next={PARTITION: batch.next},
-                    sequence=batch.sequence, landed=len(batch.offsets), failed_count=len(batch.failures),
-                    warnings=batch.warnings.total(), batch_id=batch_id, failed_batch_id=failed_batch_id,
-                )
-            )  # fmt: skip
-        except Stale as stale:
-            # an earlier attempt of ours did land, or another process has: what is covered must not land again
-            flow.watermark = stale.watermark
-            flow.batch = None
-            if flow.position < batch.next:
-                self._replan(flow, batch)
-        except Transient as error:
-            self._back_off(flow, str(error))
-        except HeadraceError as error:
-            flow.stopped = str(error)
-        except OSError as error:
-            self._back_off(flow, f"disk: {os.strerror(error.errno or 0)}")
-        else:
-            reach("worker-after-commit")
-            flow.watermark = result.watermark
-            flow.batch, flow.failures, flow.retry_at = None, 0, 0.0
-            commits.record(self.store, batch, result, started)
-        self._tell(flow)
+        if self._lander.land(flow) is Outcome.STALE and flow.position < batch.next:
+            self._replan(flow, batch)
 
     def _replan(self, flow: FlowState, old: Batch) -> None:
         """A new batch of what the table does not cover yet, read from the log again."""
-        batch = old.pipeline.batch(old.envelope, PARTITION)
+        batch = old.pipeline.batch(old.envelope)
         reader = LogReader(self.reader.directory)
         while frames := reader.read():
             for frame in frames:
@@ -213,22 +132,8 @@ class Worker:
                 if mine and flow.position <= frame.offset < old.next:
                     batch.add(frame)
         reader.close()
-        flow.batch = batch if batch.records else None
-
-    def _back_off(self, flow: FlowState, reason: str) -> None:
-        flow.failures += 1
-        flow.retry_at = time.monotonic() + min(30.0, 0.2 * 2**flow.failures)
-        self.report({"event": "retry", "flow": flow.flow_id, "reason": reason})
-
-    def _tell(self, flow: FlowState) -> None:
-        mark = flow.watermark
-        self.report(
-            {
-                "event": "flow", "flow": flow.flow_id, "position": flow.position, "landed": mark.landed,
-                "failed": mark.failed, "sequence": mark.sequence, "warnings": mark.warnings,
-                "stopped": flow.stopped,
-            }
-        )  # fmt: skip
+        if batch.records:
+            flow.batch, flow.next = batch, {LOG_PARTITION: Position(batch.next)}
 
     def finish(self) -> None:
         """Land what has been read, before a clean stop."""
@@ -258,16 +163,20 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
             Store(data_dir / "headrace.db"), Lake(data_dir), LogReader(data_dir / "log"), interval, commit_rows,
             _tell_server,
         )  # fmt: skip
+        pulling = Pulling(data_dir, worker.store, worker.lake, interval, commit_rows, _tell_server)
         worker.report({"event": "ready"})
         gc.collect()
         gc.freeze()
         while not stopping:
-            if not worker.step() and _parent_gone(0.01):
+            busy = worker.step()
+            busy |= pulling.step()
+            if not busy and _parent_gone(0.01):
                 stopping = True
         if not _parent_gone(0):
             while worker.step():
                 pass
             worker.finish()
+            pulling.finish()
         worker.reader.close()
     return 0
 

@@ -27,7 +27,7 @@ def landed(
     records: list[dict[str, Any]], rules: tuple[Rule, ...] | None, envelope: bool = False
 ) -> tuple[list[Any], Batch]:
     pipeline = Pipeline(FlowRevision("f", 1, "o", "prod", "d", "s", "1.0", TREE.to_json(), rules))
-    batch = pipeline.batch(envelope, "inlet-0")
+    batch = pipeline.batch(envelope)
     for start in range(0, len(records), 2):
         part = records[start : start + 2]
         body = b'{"messages":[' + b",".join(json.dumps(r).encode() for r in part) + b"]}"
@@ -71,7 +71,7 @@ def test_numbers_and_dates_beyond_every_range_fail_alone() -> None:
         {"at": "9999-12-31T23:59:59.9999999Z"},
     ]
     pipeline = Pipeline(FlowRevision("f", 1, "o", "prod", "d", "s", "1.0", TREE.to_json(), None))
-    batch = pipeline.batch(False, "inlet-0")
+    batch = pipeline.batch(False)
     body = b'{"messages":[' + b",".join(json.dumps(r).encode() for r in records) + b"]}"
     batch.add(Frame(0, len(records), 0, Meta(MESSAGES, "f", 1, 0, "r"), body))
     table = batch.good("batch")

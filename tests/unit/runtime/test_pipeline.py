@@ -79,7 +79,7 @@ def frame(records: list[Any], layout: int = MESSAGES, envelope: bool = False) ->
 
 
 def ran(pipe: Pipeline, given: Frame) -> Batch:
-    batch = pipe.batch(given.meta.envelope, "inlet-0")
+    batch = pipe.batch(given.meta.envelope)
     batch.add(given)
     return batch
 

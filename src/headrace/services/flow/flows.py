@@ -1,7 +1,7 @@
 """Dataflows: checks at creation, revisions, states."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from headrace.errors import ApiError
@@ -22,6 +22,7 @@ from headrace.services.flow.entities import (
     text,
 )
 from headrace.services.flow.faults import connector, invalid
+from headrace.sources.connectors import known
 from headrace.store.documents import Document, Scope, Store
 from headrace.store.revisions import Revisions
 from headrace.xdm.fields import Field
@@ -169,7 +170,7 @@ class Flows:
             raise invalid(1100, f"The flow spec does not take sources of spec {kind}.")
         if target.body["connectionSpec"]["id"] not in spec["targetConnectionSpecIds"]:
             raise connector(1307, "The target connection's spec is not the data lake.")
-        if kind != specs.HTTP:
+        if kind != specs.HTTP and not known(kind):
             raise connector(1305, "This connector type is not available in this version.")
         base = source.body["baseConnectionId"]
         out["baseConnectionId"] = base
@@ -210,13 +211,16 @@ class Flows:
             if other != schema_id:
                 raise invalid(1425, f"The mapping is for {other}, the data set for {schema_id}.")
         base = Entities(self._store, "connections").get(scope, body["baseConnectionId"]).body
+        source = Entities(self._store, "sourceConnections").get(
+            scope, body["sourceConnectionIds"][0]
+        )
         return FlowRevision(
             flow_id=body["id"], revision=body["revision"], org_id=scope.org, sandbox=scope.sandbox,
             dataset_id=dataset_id, schema_id=schema_id, schema_version=version,
             schema=tree.to_json(), rules=mapping.rules if mapping else None,
             mapping_id=mapping_id, mapping_version=mapping.version if mapping else None,
             allow_null_values=mapping.allow_null_values if mapping else False,
-            payload=base["auth"]["params"]["dataType"],
+            **_read_from(body, source.body, base),
         )  # fmt: skip
 
     def _mapping(self, scope: Scope, body: dict[str, Any]) -> tuple[str | None, MappingSet | None]:
@@ -239,6 +243,28 @@ class Flows:
         if found is None:
             raise invalid(1412, f"Mapping set '{id}' has no version {version}.")
         return id, found
+
+
+def _read_from(
+    body: Mapping[str, Any], source: Mapping[str, Any], base: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a flow revision says of where its records come from."""
+    kind = source["connectionSpec"]["id"]
+    if kind == specs.HTTP:
+        return {"payload": base["auth"]["params"]["dataType"]}
+    params = source.get("params") or {}
+    return {
+        "source": kind,
+        "payload": params.get("dataType") or "raw",
+        "format": "delimited"
+        if (source.get("data") or {}).get("format") == "delimited"
+        else "json",
+        "source_params": {
+            "connectionId": body["baseConnectionId"],
+            "params": params,
+            "reset": params.get("reset") or "earliest",
+        },
+    }
 
 
 def operated(

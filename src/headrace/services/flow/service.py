@@ -1,10 +1,12 @@
 """Flow Service put together."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from headrace.http.contract import Answer, Call
 from headrace.http.paging import ordered
+from headrace.http.properties import Selection
 from headrace.runtime.runs import RunHistory
 from headrace.security.egress import Egress
 from headrace.security.vault import Vault
@@ -38,7 +40,7 @@ class FlowService:
     def __init__(
         self, store: Store, revisions: Revisions, vault: Vault, egress: Egress, public_url: str,
         datasets: Datasets, schema_tree: SchemaTree, mapping_set: Mappings,
-        on_change: Callable[[], None], run_window: int = 3600, runs: object = None,
+        on_change: Callable[[], None], run_window: int = 3600,
     ) -> None:  # fmt: skip
         self._store, self._on_change = store, on_change
         self.flows = Flows(store, revisions, datasets, schema_tree, mapping_set, on_change)
@@ -75,9 +77,22 @@ class FlowService:
                 return self.runs.detailed(documents[item["id"]], item) if details else item
 
             def detailed() -> Items:
-                items = [self.runs.detailed(documents[item["id"]], item) for item in snapshot.items]
-                accepted = [item for item in items if wanted.selection.accepts(item)]
-                return iter(ordered(accepted, wanted.order, wanted.after))
+                """What the details of runs decide is looked at last, and no further than the page goes."""
+                by_details = any(key.field.split(".")[0] == _DETAILS for key in wanted.order)
+                light = tuple(
+                    f for f in wanted.selection.filters if not f.path.startswith(_DETAILS)
+                )
+                first = replace(wanted, selection=Selection(light))
+                if by_details:
+                    first = replace(first, order=query.NEWEST_FIRST, after=None)
+                found = (
+                    self.runs.detailed(documents[item["id"]], item)
+                    for item in snapshot.matching(first)
+                )
+                accepted = (item for item in found if wanted.selection.accepts(item))
+                if by_details:
+                    return iter(ordered(list(accepted), wanted.order, wanted.after))
+                return accepted
 
             if kind == "flows" and wanted.mentions(_DETAILS):
                 return query.answer(f"/{kind}", wanted, detailed)

@@ -1,0 +1,203 @@
+"""One queue into our log: received, appended, remembered, acknowledged, in this order and by one thread.
+
+A message that is not acknowledged comes back, so whatever fails leaves it at the queue. One that the log has already
+is acknowledged and dropped. While the log takes no more, nothing is received and what is held stays ours.
+"""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.errors import HeadraceError, Overloaded, Terminal, Transient
+from headrace.log.writer import LogWriter
+from headrace.model.flow import FlowRevision
+from headrace.runtime.delivered import Delivered
+from headrace.runtime.queued import Entry, entry_of
+from headrace.sources.contract import Delivery, Queue
+from headrace.testing.crashpoints import reach
+
+MOST_MESSAGES = 1_000
+"""Messages asked for at once."""
+WAIT = 1.0
+"""Seconds to wait for the first."""
+LONGEST_PAUSE = 30.0
+BEHIND_EVERY = 5.0
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the intake began: messages that were logged, and those that came again. `behind`: as far as is known."""
+
+    logged: int = 0
+    again: int = 0
+    behind: int | None = None
+
+
+@dataclass
+class Intake:
+    """`open_queue` connects. `revision` may be replaced at any time by one that reads the same queue. After `start`,
+    `stopped` says why it ended by itself, `trouble` what it is trying again."""
+
+    open_queue: Callable[[], Queue]
+    revision: FlowRevision
+    log: LogWriter
+    loop: asyncio.AbstractEventLoop
+    delivered: Delivered
+    report: Report
+    finished: Callable[[], None] = lambda: None
+    counts: Counts = field(default_factory=Counts)
+    stopped: str | None = None
+    trouble: str | None = None
+
+    def __post_init__(self) -> None:
+        self._ending = threading.Event()
+        self._queue: Queue | None = None
+        self._asked = 0.0
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+
+    def start(self) -> "Intake":
+        self._thread.start()
+        return self
+
+    def end(self) -> None:
+        """Ask the thread to end; what it holds and the log has not goes back to the queue."""
+        self._ending.set()
+
+    def join(self, patience: float = 15.0) -> bool:
+        """Wait for the end; whether it came within `patience` seconds."""
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._ending.is_set():
+            try:
+                if self._queue is None:
+                    self._queue = self.open_queue()
+                self._round(self._queue)
+                failures, self.trouble = 0, None
+                continue
+            except Terminal as error:
+                self.stopped = str(error)
+                self._tell("stopped", self.stopped)
+                break
+            except Transient as error:
+                reason = str(error)
+            except sqlite3.Error as error:
+                reason = f"store: {error}"
+            except Exception as error:  # a defect of a connector must not end in silence
+                reason = f"the source failed unexpectedly: {type(error).__name__}"
+            failures += 1
+            self._try_again(reason)
+            self._drop_queue()
+            self._ending.wait(min(LONGEST_PAUSE, 0.2 * 2**failures))
+        self._drop_queue()
+        self.finished()
+
+    def _round(self, queue: Queue) -> None:
+        deliveries = queue.receive(MOST_MESSAGES, WAIT)
+        if deliveries:
+            self._take(queue, deliveries)
+        now = time.monotonic()
+        if now - self._asked > BEHIND_EVERY:
+            self._asked = now
+            self.counts.behind = queue.behind()
+
+    def _take(self, queue: Queue, deliveries: Sequence[Delivery]) -> None:
+        flow_id, revision = self.revision.flow_id, self.revision
+        fresh = self.delivered.fresh(flow_id, [delivery.message for delivery in deliveries])
+        places = {id(message) for message in fresh}
+        waiting = [d for d in deliveries if id(d.message) in places]
+        again = [d.handle for d in deliveries if id(d.message) not in places]
+        if again:
+            # in one answer a message may stand twice: the second is the first's, which is not logged yet
+            kept = {(d.message.id, d.message.at) for d in waiting}
+            twice = [
+                d.handle for d in deliveries
+                if id(d.message) not in places and (d.message.id, d.message.at) in kept
+            ]  # fmt: skip
+            self.counts.again += len(again)
+            once = [handle for handle in again if handle not in set(twice)]
+            if once:
+                queue.acknowledge(once)
+        entries = [entry_of(delivery.message, revision) for delivery in waiting]
+        failures = 0
+        while waiting and not self._ending.is_set():
+            done, refusal = self._append(entries)
+            if done:
+                self._settle(queue, waiting[:done])
+                del waiting[:done], entries[:done]
+                failures = 0
+            if refusal is not None:
+                failures += 1
+                self._try_again(str(refusal))
+                self._ending.wait(min(LONGEST_PAUSE, refusal.retry_after * 2 ** min(failures - 1, 5)))
+
+    def _settle(self, queue: Queue, logged: Sequence[Delivery]) -> None:
+        """Remember and acknowledge what the log has; it must never be appended again, whatever fails here."""
+        reach("queue-after-append")
+        self.delivered.add(self.revision.flow_id, [delivery.message for delivery in logged])
+        self.counts.logged += len(logged)
+        reach("queue-after-remember")
+        queue.acknowledge([delivery.handle for delivery in logged])
+        reach("queue-after-acknowledge")
+
+    def _append(self, entries: Sequence[Entry | None]) -> tuple[int, Overloaded | None]:
+        """How many of the messages are durable in the log, from the first on, and why not all."""
+        reach("queue-before-append")
+        task = append(self.log, entries, self.revision)
+        return asyncio.run_coroutine_threadsafe(task, self.loop).result()
+
+    def _drop_queue(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            try:
+                queue.close()
+            except Exception as error:
+                self._tell("retry", f"the source did not close cleanly: {type(error).__name__}")
+
+    def _try_again(self, reason: str) -> None:
+        self.trouble = reason
+        self._tell("retry", reason)
+
+    def _tell(self, event: str, reason: str) -> None:
+        self.report({"event": event, "flow": self.revision.flow_id, "reason": reason})
+
+
+async def append(
+    log: LogWriter, entries: Sequence[Entry | None], revision: FlowRevision
+) -> tuple[int, Overloaded | None]:
+    """Append in order; how many are durable, from the first on, and the refusal that ended it. None is a message
+    without records: there is nothing of it to log."""
+    waiting: list[asyncio.Future[None] | None] = []
+    refusal: Overloaded | None = None
+    for entry in entries:
+        if entry is None:
+            waiting.append(None)
+            continue
+        message = entry.message
+        try:
+            future = log.append(
+                entry.layout, revision.flow_id, revision.revision, message.id, entry.count, entry.body,
+                message.at, envelope=entry.envelope,
+            )  # fmt: skip
+        except Overloaded as error:
+            refusal = error
+            break
+        waiting.append(future)
+    done = 0
+    for number, found in enumerate(waiting):
+        try:
+            if found is not None:
+                await found
+            if done == number:
+                done += 1
+        except Overloaded as error:
+            refusal = refusal or error
+    return done, refusal

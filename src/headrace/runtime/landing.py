@@ -1,0 +1,163 @@
+"""Landing: a flow's batch becomes one commit, whatever it was read from."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from headrace.errors import HeadraceError, Terminal, Transient, WatermarkConflict
+from headrace.lake.catalog import Lake
+from headrace.lake.commit import CommitBatch, Committer, Stale
+from headrace.lake.watermark import Watermark
+from headrace.log.frames import LOG_PARTITION
+from headrace.model.ids import ulid
+from headrace.runtime import commits
+from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.sources.contract import Position
+from headrace.store.documents import Store
+from headrace.testing.crashpoints import reach
+
+LONGEST_PAUSE = 30.0
+Report = Callable[[dict[str, Any]], None]
+
+
+class Outcome(Enum):
+    """What became of a try to land: `STALE` says that the table stands elsewhere than the batch thinks."""
+
+    LANDED = "landed"
+    STALE = "stale"
+    WAITING = "waiting"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class FlowState:
+    """A flow as the worker sees it. `next` has the positions behind the running batch, by partition."""
+
+    flow_id: str
+    committer: Committer
+    watermark: Watermark
+    pipeline: Pipeline
+    batch: Batch | None = None
+    next: dict[str, Position] = field(default_factory=dict)
+    opened: float = 0.0
+    stopped: str | None = None
+    prepared: int = -1
+    retry_at: float = 0.0
+    failures: int = 0
+
+    @property
+    def position(self) -> int:
+        """The position in the log."""
+        return self.watermark.offsets.get(LOG_PARTITION, 0)
+
+    def due(self, now: float, rows: int, interval: float) -> bool:
+        """Whether the running batch is to be landed: it is large or old enough, and no pause is on."""
+        if self.stopped or now < self.retry_at or self.batch is None:
+            return False
+        return self.batch.records >= rows or now - self.opened >= interval
+
+
+@dataclass(frozen=True, slots=True)
+class Lander:
+    """Opens flows at their watermarks and lands their batches; `report` hears of every change."""
+
+    store: Store
+    lake: Lake
+    report: Report
+
+    def open(self, pipeline: Pipeline) -> FlowState:
+        """A flow at its watermark; `stopped` when table and rows disagree about it."""
+        pinned = pipeline.revision
+        committer = Committer(self.lake, pinned.sandbox, pinned.dataset_id, pinned.flow_id)
+        stopped, watermark = None, Watermark()
+        fresh = not commits.dataset_has_rows(self.store, pinned.dataset_id)
+        landed = commits.totals(self.store).get(pinned.flow_id, {}).get("position", 0)
+        try:
+            self.lake.ensure(pinned.sandbox, pinned.dataset_id, pipeline.tree, create=fresh)
+            watermark = committer.position()
+            if landed and not watermark.offsets:
+                raise WatermarkConflict(
+                    f"the table has no watermark, yet records up to {landed} have landed in it"
+                )
+            position = watermark.offsets.get(LOG_PARTITION, 0)
+            commits.recover(self.store, pinned.flow_id, pinned.dataset_id, watermark, position)
+        except Terminal as error:
+            stopped = str(error)
+        flow = FlowState(pinned.flow_id, committer, watermark, pipeline, stopped=stopped)
+        self.tell(flow)
+        return flow
+
+    def land(self, flow: FlowState) -> Outcome:
+        """Commit the flow's batch, or its positions alone when there is none.
+
+        A transient failure leaves everything for a later try; a terminal one stops the flow.
+        """
+        if flow.stopped:
+            return Outcome.STOPPED
+        started, batch = time.time(), flow.batch
+        outcome = Outcome.WAITING
+        try:
+            commit = self._commit(flow, batch)
+            result = flow.committer.commit(commit)
+        except Stale as stale:
+            # an earlier attempt of ours did land, or another process has: what is covered must not land again
+            flow.watermark = stale.watermark
+            flow.batch, flow.next = None, {}
+            outcome = Outcome.STALE
+        except Transient as error:
+            self.back_off(flow, str(error))
+        except HeadraceError as error:
+            flow.stopped = str(error)
+            outcome = Outcome.STOPPED
+        except OSError as error:
+            self.back_off(flow, f"disk: {os.strerror(error.errno or 0)}")
+        else:
+            reach("worker-after-commit")
+            flow.watermark = result.watermark
+            flow.batch, flow.next, flow.failures, flow.retry_at = None, {}, 0, 0.0
+            if batch is not None:
+                commits.record(self.store, batch, result, started)
+            outcome = Outcome.LANDED
+        self.tell(flow)
+        return outcome
+
+    def _commit(self, flow: FlowState, batch: Batch | None) -> CommitBatch:
+        batch_id, failed_batch_id = ulid(), ulid()
+        good = failed = None
+        if batch is not None:
+            revision = batch.pipeline.revision
+            # the table follows the schema before its rows do
+            if flow.prepared != revision.revision:
+                self.lake.ensure(
+                    revision.sandbox, revision.dataset_id, batch.pipeline.tree, create=False
+                )
+                flow.prepared = revision.revision
+            good, failed = batch.good(batch_id), batch.failed(failed_batch_id)
+        return CommitBatch(
+            good=good, failed=failed,
+            start={id: flow.watermark.offsets.get(id, 0) for id in flow.next},
+            next={id: position.offset for id, position in flow.next.items()},
+            tokens={id: position.token for id, position in flow.next.items() if position.token},
+            sequence=batch.sequence if batch else flow.watermark.sequence,
+            landed=len(batch.offsets) if batch else 0, failed_count=len(batch.failures) if batch else 0,
+            warnings=batch.warnings.total() if batch else 0, batch_id=batch_id, failed_batch_id=failed_batch_id,
+        )  # fmt: skip
+
+    def back_off(self, flow: FlowState, reason: str) -> None:
+        """Leave the flow alone for a while, longer each time."""
+        flow.failures += 1
+        flow.retry_at = time.monotonic() + min(LONGEST_PAUSE, 0.2 * 2**flow.failures)
+        self.report({"event": "retry", "flow": flow.flow_id, "reason": reason})
+
+    def tell(self, flow: FlowState) -> None:
+        mark = flow.watermark
+        self.report(
+            {
+                "event": "flow", "flow": flow.flow_id, "position": flow.position, "landed": mark.landed,
+                "failed": mark.failed, "sequence": mark.sequence, "warnings": mark.warnings,
+                "stopped": flow.stopped,
+            }
+        )  # fmt: skip

@@ -1,0 +1,81 @@
+"""Connection and flow specifications."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.services.flow_site import HTTP, MAPPED, Site, code
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+KINDS = {"connectionSpecs": HTTP["id"], "flowSpecs": MAPPED["id"]}
+
+
+def test_specifications_are_read_whole_filtered_and_one_by_one(site: Site) -> None:
+    for kind, id in KINDS.items():
+        everything = site.get(f"/{kind}")
+        assert everything["_links"] == {}
+        names = [spec["name"] for spec in everything["items"]]
+        assert len(set(names)) == len(names)
+        item = site.item(f"/{kind}/{id}")
+        assert item in everything["items"]
+        assert site.get(f"/{kind}?property=id=={id}")["items"] == [item]
+        quoted = site.get(f'/{kind}?property=name=="{item["name"]}"&property=version==1.0')
+        assert quoted["items"] == [item]
+        assert set(site.get(f"/{kind}?property=name")["items"][0]) == {"id", "name"}
+        assert code(site.send("GET", f"/{kind}/nobody")) == "FLOW-1439-404"
+    by_source = site.get(f"/flowSpecs?property=sourceConnectionSpecIds[]=={HTTP['id']}")["items"]
+    assert MAPPED["id"] in {spec["id"] for spec in by_source}
+    streaming = "/connectionSpecs?property=attributes.category==Streaming&property=attributes.isSource==true"
+    assert HTTP["id"] in {spec["id"] for spec in site.get(streaming)["items"]}
+
+
+def test_specifications_take_filters_and_no_other_parameter(site: Site) -> None:
+    for kind in KINDS:
+        for parameter in ("limit=5", "orderby=name", "count=true", "x=y"):
+            answer = site.send("GET", f"/{kind}?{parameter}")
+            assert (answer.status_code, code(answer)) == (400, "FLOW-1451-400")
+        assert code(site.send("GET", f"/{kind}?property=name~x")) == "FLOW-1440-400"
+    unknown = "property=nonsense==1"
+    assert code(site.send("GET", f"/connectionSpecs?{unknown}")) == "FLOW-1423-400"
+    assert code(site.send("GET", f"/flowSpecs?{unknown}")) == "FLOW-1449-400"
+
+
+def test_users_write_no_specifications(site: Site) -> None:
+    for kind, id in KINDS.items():
+        before = site.get(f"/{kind}")
+        body = {"name": "mine", "providerId": "p"}
+        assert code(site.send("POST", f"/{kind}", body)) == "FLOW-1426-400"
+        assert code(site.send("PUT", f"/{kind}/{id}", body)) == "FLOW-1426-400"
+        assert code(site.send("PUT", f"/{kind}/nobody", body)) == "FLOW-1439-404"
+        assert site.get(f"/{kind}") == before
+
+
+def test_specifications_are_searched_grouped_and_paged(site: Site) -> None:
+    body = {"queryString": "name==GenericStreamingAEP", "projectionFields": ["name"]}
+    found = site.send("POST", "/flowSpecs/search", body).json()
+    assert [set(item) for item in found["items"]] == [{"id", "name"}]
+    everything = site.send("POST", "/flowSpecs/search").json()["items"]
+    assert len(everything) == len(site.get("/flowSpecs")["items"])
+    assert site.send("POST", "/flowSpecs/search", {"count": True}).json() == {
+        "count": len(everything)
+    }
+    grouped = {"groupByProperty": "providerId", "orderby": "-name", "limit": 3}
+    page = site.send("POST", "/flowSpecs/search", grouped).json()
+    rest = site.send("POST", page["_links"]["next"]["href"], grouped).json()
+    names = [spec["name"] for spec in page["items"] + rest["items"]]
+    assert names == sorted((spec["name"] for spec in everything), reverse=True)
+    wrong = {"groupByProperty": "nonsense"}
+    assert code(site.send("POST", "/flowSpecs/search", wrong)) == "FLOW-1433-400"
+    assert code(site.send("POST", "/flowSpecs/search", {"queryString": "no==1"})) == "FLOW-1449-400"
+
+
+def test_a_connection_spec_itself_has_nothing_to_explore(site: Site) -> None:
+    path = f"/connectionSpecs/{HTTP['id']}"
+    assert code(site.send("GET", f"{path}/explore?objectType=root")) == "CONNECTOR-1372-400"
+    assert code(site.send("GET", f"{path}/configs")) == "CONNECTOR-1398-400"
+    assert code(site.send("GET", "/connectionSpecs/nobody/explore")) == "FLOW-1439-404"
