@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from headrace.mapping.errors import CoercionError, TransformError
-from headrace.mapping.java_dates import from_milliseconds, read_date
-from headrace.mapping.values import kind_of, number_of, shorten, text_of
+from headrace.mapping.java_dates import read_date
+from headrace.mapping.values import from_milliseconds, kind_of, number_of, shorten, text_of
 from headrace.xdm.fields import INTEGER_BOUNDS, Field
 
 _MAX_NESTING = 128

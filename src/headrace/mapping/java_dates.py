@@ -1,67 +1,38 @@
 """Date patterns of Java's formatter, US English, and the automatic formats of date texts."""
 
 import re
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from calendar import isleap
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from headrace.mapping.errors import TransformError
-from headrace.mapping.values import EPOCH, shorten
+from headrace.mapping.values import from_milliseconds, shorten
+from headrace.mapping.zones import LONG_ZONES, zone
 
 MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
-]
+]  # fmt: skip
 WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-_FIXED = {
-    "UTC": 0, "GMT": 0, "Z": 0, "UT": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5,
-    "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
-}  # fmt: skip
-_LONG_ZONES = {
-    "EST": "Eastern Standard Time", "EDT": "Eastern Daylight Time", "CST": "Central Standard Time",
-    "CDT": "Central Daylight Time", "MST": "Mountain Standard Time", "MDT": "Mountain Daylight Time",
-    "PST": "Pacific Standard Time", "PDT": "Pacific Daylight Time", "GMT": "Greenwich Mean Time",
-    "CET": "Central European Standard Time", "CEST": "Central European Summer Time",
-    "BST": "British Summer Time", "UTC": "Coordinated Universal Time",
-}  # fmt: skip
-_LETTERS = "GyYMLwWDdFEuaHkKhmsSzZXVOQq"
+_COUNTS = (
+    dict.fromkeys("GMLEZXQq", range(1, 6))
+    | dict.fromkeys("dHkKhmsw", range(1, 3))
+    | dict.fromkeys("aWF", range(1, 2))
+    | dict.fromkeys("yYuS", range(1, 10))
+    | {"D": range(1, 4), "z": range(1, 5), "V": (2,), "O": (1, 4)}
+)
+"""How many of a letter may stand together."""
+OPTIONAL = -1
 _MAX_PATTERN = 128
 _MAX_TEXT = 128
-_OFFSET = re.compile(r"([+-])(\d\d)(?::?(\d\d))?")
 
 AUTOMATIC = (
-    "yyyy-MM-dd HH:mm:ssZ",
-    "yyyy-MM-dd HH:mm:ss.SSSZ",
-    "yyyy-MM-dd HH:mm:ss.SSS",
-    "yyyy-MM-dd'T'HH:mm:ss.SSSX",
-    "yyyy-MM-dd'T'HH:mm:ss'Z'",
-    "yyyy-MM-dd",
-    "yyyy/MM/dd",
-    "yyyy.MM.dd",
-    "yyyy-MMM-dd",
-    "yyyyMMdd",
-    "MM-dd-yyyy",
-    "MMddyyyy",
-    "M/dd/yyyy",
-    "dd.M.yyyy",
-    "M/dd/yyyy hh:mm:ss a",
-    "dd.M.yyyy hh:mm:ss a",
-    "dd.MMM.yyyy",
-    "dd-MMM-yyyy",
-    "dd-MMM-yyyy HH:mm",
-    "dd-MMM-yyyy HH:mm:ss",
-)
+    "yyyy-MM-dd HH:mm:ssZ", "yyyy-MM-dd HH:mm:ss.SSSZ", "yyyy-MM-dd HH:mm:ss.SSS", "yyyy-MM-dd'T'HH:mm:ss.SSSX",
+    "yyyy-MM-dd'T'HH:mm:ss'Z'", "yyyy-MM-dd", "yyyy/MM/dd", "yyyy.MM.dd", "yyyy-MMM-dd", "yyyyMMdd",
+    "MM-dd-yyyy", "MMddyyyy", "M/dd/yyyy", "dd.M.yyyy", "M/dd/yyyy hh:mm:ss a", "dd.M.yyyy hh:mm:ss a",
+    "dd.MMM.yyyy", "dd-MMM-yyyy", "dd-MMM-yyyy HH:mm", "dd-MMM-yyyy HH:mm:ss",
+)  # fmt: skip
 """Formats of a date text without a pattern, in this order; the last two are fallbacks after ISO."""
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d)?)?",
@@ -70,30 +41,12 @@ _ISO = re.compile(
 
 
 @lru_cache(maxsize=512)
-def zone(name: str) -> tzinfo:
-    """The zone of an IANA name, abbreviation or offset; TransformError when there is none."""
-    if name in _FIXED:
-        return UTC if _FIXED[name] == 0 else timezone(timedelta(hours=_FIXED[name]), name)
-    found = _OFFSET.fullmatch(name.removeprefix("GMT").removeprefix("UTC"))
-    if found:
-        hours, minutes = int(found[2]), int(found[3] or 0)
-        if hours > 18 or minutes > 59:
-            raise TransformError(f"The offset {name} lies beyond 18 hours.")
-        delta = timedelta(hours=hours, minutes=minutes)
-        return timezone(-delta if found[1] == "-" else delta) if delta else UTC
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise TransformError(f"There is no time zone {shorten(name)}.") from None
-
-
-@lru_cache(maxsize=512)
 def tokens(pattern: str) -> tuple[tuple[str, int], ...]:
-    """(letter, count) pairs; literal text has count 0."""
+    """(letter, count) pairs; literal text has count 0, the brackets of a part that may be absent `OPTIONAL`."""
     if len(pattern) > _MAX_PATTERN:
         raise TransformError(f"A date pattern has at most {_MAX_PATTERN} characters.")
     out: list[tuple[str, int]] = []
-    at = 0
+    at = level = 0
     while at < len(pattern):
         char = pattern[at]
         if char == "'":
@@ -112,27 +65,32 @@ def tokens(pattern: str) -> tuple[tuple[str, int], ...]:
             out.append((text, 0))
             at = close + 1
         elif char.isascii() and char.isalpha():
-            if char not in _LETTERS:
+            if char not in _COUNTS:
                 raise TransformError(f"'{char}' is no letter of date patterns.")
             end = at
             while end < len(pattern) and pattern[end] == char:
                 end += 1
-            if end - at > (9 if char == "S" else 5 if char not in "yu" else 9):
-                raise TransformError(f"The date pattern has too many letters '{char}'.")
+            if end - at not in _COUNTS[char]:
+                raise TransformError(f"A date pattern cannot have {end - at} letters '{char}'.")
             out.append((char, end - at))
             at = end
         else:
-            if char in "[]{}#":
+            if char in "{}#":
                 raise TransformError(f"'{char}' is reserved in date patterns.")
-            out.append((char, 0))
+            level += (char == "[") - (char == "]")
+            if level < 0:
+                raise TransformError("A date pattern has ']' without '['.")
+            out.append((char, OPTIONAL if char in "[]" else 0))
             at += 1
-    return tuple(out)
+    return (*out, *[("]", OPTIONAL)] * level)
 
 
 def format_date(moment: datetime, pattern: str) -> str:
     """The date in its own zone, as the pattern says."""
     return "".join(
-        _formatted(moment, letter, count) if count else letter for letter, count in tokens(pattern)
+        _formatted(moment, letter, count) if count else letter
+        for letter, count in tokens(pattern)
+        if count != OPTIONAL
     )
 
 
@@ -148,7 +106,8 @@ def _offset_text(moment: datetime, colon: bool, short: bool = False) -> str:
 def _zone_name(moment: datetime) -> str:
     if moment.tzinfo is UTC:
         return "Z"
-    return moment.tzname() or "Z"
+    name = moment.tzname() or "Z"
+    return name.removeprefix("UTC") or "Z"
 
 
 def _formatted(moment: datetime, letter: str, count: int) -> str:
@@ -180,7 +139,7 @@ def _formatted(moment: datetime, letter: str, count: int) -> str:
             return f"{moment.microsecond:06d}000"[:count]
         case "z":
             name = _zone_name(moment)
-            return _LONG_ZONES.get(name, name) if count == 4 else name
+            return LONG_ZONES.get(name, name) if count == 4 else name
         case "V":
             zone_id = getattr(moment.tzinfo, "key", None)
             return (
@@ -247,6 +206,9 @@ def _reader(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
     parts: list[str] = []
     letters: list[str] = []
     for letter, count in tokens(pattern):
+        if count == OPTIONAL:
+            parts.append("(?:" if letter == "[" else ")?")
+            continue
         if not count:
             parts.append(re.escape(letter))
             continue
@@ -293,6 +255,16 @@ def _reader(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
     return re.compile("".join(parts), re.ASCII | re.IGNORECASE), tuple(letters)
 
 
+@lru_cache(maxsize=512)
+def _plain(pattern: str) -> list[int]:
+    """Where year, month, day and so on are, for patterns of nothing else; empty for others."""
+    letters = _reader(pattern)[1]
+    wanted = "yMdHms"[: len(letters)]
+    if len(letters) < 3 or ("[", OPTIONAL) in tokens(pattern) or sorted(letters) != sorted(wanted):
+        return []
+    return [letters.index(letter) for letter in wanted]
+
+
 def parse_date(text: str, pattern: str) -> datetime:
     """The date a text spells under a pattern; TransformError when it does not fit."""
     found = _read(text, pattern)
@@ -310,8 +282,19 @@ def _read(text: str, pattern: str) -> datetime | None:
     found = expression.fullmatch(text)
     if found is None:
         return None
+    plain = _plain(pattern)
+    if plain:
+        parts = found.groups()
+        try:
+            numbers = [int(parts[n]) for n in plain] + [0] * (6 - len(plain))
+            year, month, day, hour, minute, second = numbers
+            return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        except ValueError:  # a name, a day to be clipped, 24:00
+            pass
     values: dict[str, Any] = {}
     for letter, part in zip(letters, found.groups(), strict=True):
+        if part is None:
+            continue
         if letter in values and values[letter] != part:
             return None
         values[letter] = part
@@ -335,7 +318,7 @@ def _assembled(values: dict[str, Any]) -> datetime | None:
     hour = number("H", number("k", -1) % 24 if "k" in values else 0)
     if "h" in values or "K" in values:
         half = number("h", 0) if "h" in values else number("K", 0)
-        if not (1 <= half <= 12 if "h" in values else 0 <= half <= 11):
+        if half > (12 if "h" in values else 11):
             return None
         hour = half % 12 + (12 if str(values.get("a", "")).lower() == "pm" else 0)
     offset = values.get("z")
@@ -347,7 +330,7 @@ def _assembled(values: dict[str, Any]) -> datetime | None:
     moment = _moment(year, month, day, hour, number("m", 0), number("s", 0), fraction, where)
     if moment is not None and "D" in values:
         days = number("D", 1)
-        if not 1 <= days <= 366:
+        if not 1 <= days <= 365 + isleap(year):
             return None
         moment += timedelta(days=days - 1)
     if moment is not None and "E" in values:
@@ -385,6 +368,10 @@ def _moment(
 
 def read_date(text: str) -> datetime:
     """The date a text spells in one of the automatic formats; TransformError when in none."""
+    if len(text) == 10 and text[4] == text[7] == "-":
+        found = _read(text, "yyyy-MM-dd")
+        if found is not None:
+            return found
     iso = _ISO.fullmatch(text)
     if iso:
         try:
@@ -400,25 +387,10 @@ def read_date(text: str) -> datetime:
     if iso:
         y, mo, d, h, mi, s, fraction, offset = iso.groups()
         where = zone(offset) if offset else UTC
-        found = _moment(
-            int(y),
-            int(mo),
-            int(d),
-            int(h),
-            int(mi),
-            int(s or 0),
-            (fraction or "") if offset else "",
-            where,
-        )
+        kept = (fraction or "") if offset else ""
+        found = _moment(int(y), int(mo), int(d), int(h), int(mi), int(s or 0), kept, where)
         if found is not None:
             return found
     if text.isascii() and text.isdigit() and len(text) in (12, 13):
         return from_milliseconds(int(text))
     raise TransformError(f"The text {shorten(text)} has none of the known date formats.")
-
-
-def from_milliseconds(milliseconds: int) -> datetime:
-    try:
-        return EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        raise TransformError(f"{milliseconds} ms lies outside the years 1 to 9999.") from None

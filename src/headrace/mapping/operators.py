@@ -7,6 +7,7 @@ counts as 0 in arithmetic; a text that spells a number is one next to a number; 
 import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from operator import ge, gt, le, lt
 from typing import Any, TypeAlias
 
 from headrace.mapping.errors import TransformError
@@ -15,6 +16,11 @@ from headrace.mapping.limits import bounded_int, bounded_text
 from headrace.mapping.values import kind_of, number_of, shorten, text_of, truth
 
 Number: TypeAlias = int | float
+
+
+_NUMBERS = frozenset({int, float})
+_ORDERED = frozenset({int, float, str})
+"""Types whose values Python orders as the language does, each among its own."""
 
 
 def _number(value: Any, operator: str) -> Number:
@@ -46,9 +52,12 @@ def _arithmetic(
     operator: str, compute: Callable[[Number, Number], Number]
 ) -> Callable[..., Number]:
     def apply(left: Any, right: Any) -> Number:
-        a, b = _number(left, operator), _number(right, operator)
+        a: Number = left if type(left) in _NUMBERS else _number(left, operator)
+        b: Number = right if type(right) in _NUMBERS else _number(right, operator)
         try:
-            return _checked(compute(a, b))
+            result = compute(a, b)
+            # a finite double needs no look, an integer may have grown
+            return result if type(result) is float and result - result == 0 else _checked(result)
         except (OverflowError, ArithmeticError):
             raise TransformError(
                 f"'{operator}': the result is beyond the range of a number."
@@ -170,10 +179,15 @@ def order(left: Any, right: Any, operator: str = "<") -> int:
     return int(a > b) - int(a < b)
 
 
-def _compare(operator: str, accept: tuple[int, ...]) -> Callable[[Any, Any], bool]:
+def _compare(
+    operator: str, accept: tuple[int, ...], plain: Callable[[Any, Any], bool]
+) -> Callable[[Any, Any], bool]:
     both_null = 0 in accept
 
     def compare(left: Any, right: Any) -> bool:
+        kind = type(left)
+        if kind is type(right) and kind in _ORDERED:
+            return plain(left, right)
         if left is None or right is None:
             return both_null and left is None and right is None
         return order(left, right, operator) in accept
@@ -181,10 +195,10 @@ def _compare(operator: str, accept: tuple[int, ...]) -> Callable[[Any, Any], boo
     return compare
 
 
-less = _compare("<", (-1,))
-less_or_equal = _compare("<=", (-1, 0))
-greater = _compare(">", (1,))
-greater_or_equal = _compare(">=", (0, 1))
+less = _compare("<", (-1,), lt)
+less_or_equal = _compare("<=", (-1, 0), le)
+greater = _compare(">", (1,), gt)
+greater_or_equal = _compare(">=", (0, 1), ge)
 
 
 def matches(left: Any, right: Any) -> bool:

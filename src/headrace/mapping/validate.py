@@ -11,11 +11,11 @@ from headrace.xdm.fields import Field
 
 def problems_of(rules: Sequence[Rule], target: Field) -> list[list[str]]:
     """For each rule what is wrong with it; empty lists for sound rules."""
-    taken: set[str] = set()
+    taken: set[tuple[str | int, ...]] = set()
     return [_check(rule, target, taken) for rule in rules]
 
 
-def _check(rule: Rule, target: Field, taken: set[str]) -> list[str]:
+def _check(rule: Rule, target: Field, taken: set[tuple[str | int, ...]]) -> list[str]:
     if not rule.source.strip():
         return ["The source is empty."]
     if not rule.destination.strip():
@@ -27,9 +27,9 @@ def _check(rule: Rule, target: Field, taken: set[str]) -> list[str]:
     except (MappingSyntaxError, ValueError) as error:
         return [str(error)]
     problems = []
-    if rule.destination in taken:
+    if compiled.destination.steps in taken:
         problems.append(f"Another rule already writes {rule.destination!r}.")
-    taken.add(rule.destination)
+    taken.add(compiled.destination.steps)
     literal = compiled.node is None or (
         isinstance(compiled.node, Literal) and compiled.node.value is not None
     )

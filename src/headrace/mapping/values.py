@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from headrace.mapping.errors import TransformError
@@ -28,6 +28,8 @@ def number_of(text: str) -> int | float:
 
 def truth(value: Any) -> bool:
     """False: null, false, 0, empty text, the text `false`. Everything else is true, empty arrays too."""
+    if value is True:
+        return True
     if value is None or value is False or value == 0 or value == "" or value == "false":
         return False
     return not (isinstance(value, float) and math.isnan(value))
@@ -134,3 +136,10 @@ def iso_text(moment: datetime) -> str:
 def epoch_milliseconds(moment: datetime) -> int:
     delta = moment - EPOCH
     return (delta.days * 86400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    try:
+        return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        raise TransformError(f"{milliseconds} ms lies outside the years 1 to 9999.") from None

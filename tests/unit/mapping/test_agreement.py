@@ -164,7 +164,7 @@ def both(case: Case) -> tuple[Batch, Batch]:
         assume(pipeline.generated is not None)
         if plain:
             pipeline.generated = None
-        batch = pipeline.batch(envelope=False, partition="inlet-0")
+        batch = pipeline.batch(envelope=False)
         for frame in frames:
             batch.add(frame)
         batches.append(batch)

@@ -47,7 +47,7 @@ def compiled(rules: list[Rule], tree: Field) -> Pipeline:
 
 def ran(pipeline: Pipeline, *records: Any) -> Batch:
     body = json.dumps({"messages": records}).encode()
-    batch = pipeline.batch(envelope=False, partition="inlet-0")
+    batch = pipeline.batch(envelope=False)
     batch.add(Frame(0, len(records), 0, Meta(MESSAGES, "flow", 1, 0, "r"), body))
     return batch
 

@@ -260,7 +260,7 @@ def test_the_deepest_expression_that_is_accepted_also_runs_as_generated_code(
         assert pipeline.generated is not None
         if plain:
             pipeline.generated = None
-        batch = pipeline.batch(envelope=False, partition="inlet-0")
+        batch = pipeline.batch(envelope=False)
         batch.add(Frame(0, 1, 0, Meta(SINGLE, "f", 1, 0, "r"), b'{"a": 1, "b": 2}'))
         table = batch.good("b")
         assert table is not None
@@ -283,7 +283,7 @@ def test_array_slots_of_destinations_end_at_their_limit() -> None:
         compile_rules([Rule("ATTRIBUTE", "n", f"a[{MAX_SLOT + 1}]")], tree)
     rules = (Rule("ATTRIBUTE", "n", f"a[{MAX_SLOT}]"),)
     pipeline = Pipeline(FlowRevision("f", 1, "o", "p", "d", "s", "1", tree.to_json(), rules))
-    batch = pipeline.batch(envelope=False, partition="inlet-0")
+    batch = pipeline.batch(envelope=False)
     batch.add(Frame(0, 1, 0, Meta(SINGLE, "f", 1, 0, "r"), b'{"n": 5}'))
     table = batch.good("b")
     assert table is not None

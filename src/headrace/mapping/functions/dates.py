@@ -14,12 +14,17 @@ from headrace.mapping.functions.definition import (
 )
 from headrace.mapping.java_dates import (
     format_date,
-    from_milliseconds,
     parse_date,
     read_date,
-    zone,
 )
-from headrace.mapping.values import epoch_milliseconds, kind_of, shorten, text_of
+from headrace.mapping.values import (
+    epoch_milliseconds,
+    from_milliseconds,
+    kind_of,
+    shorten,
+    text_of,
+)
+from headrace.mapping.zones import zone
 
 CATEGORY = "Date / Time"
 

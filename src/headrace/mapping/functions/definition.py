@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 from headrace.mapping.errors import TransformError
@@ -108,7 +109,11 @@ def null_to_null(function: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(first: Any, *rest: Any) -> Any:
         return None if first is None else function(first, *rest)
 
-    return guarded
+    @wraps(function)
+    def guarded_alone(first: Any) -> Any:
+        return None if first is None else function(first)
+
+    return guarded_alone if len(signature(function).parameters) == 1 else guarded
 
 
 def array(value: Any, function: str) -> list[Any]:
@@ -130,6 +135,8 @@ def mapping(value: Any, function: str) -> dict[str, Any]:
 
 def integer(value: Any, function: str, name: str) -> int:
     """An integer argument; a text that spells one is accepted."""
+    if type(value) is int:
+        return value
     if isinstance(value, bool) or value is None:
         raise TransformError(f"{function}: {name} must be an integer, not {kind_of(value)}.")
     if isinstance(value, str):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.mapping.errors import TransformError
-from headrace.mapping.functions.definition import Function, Parameter, examples, null_to_null
+from headrace.mapping.functions.definition import Function, Parameter, examples
 from headrace.mapping.values import shorten, text_of
 
 CATEGORY = "Hashing"
@@ -45,7 +45,14 @@ _ORDER = {"crc32": ", its bytes in little-endian order"}
 
 
 def _hasher(digest: Callable[[bytes], str]) -> Callable[..., Any]:
-    return null_to_null(lambda value, charset=None: digest(_encoded(value, charset)))
+    def hashed(value: Any, charset: Any = None) -> str | None:
+        if value is None:
+            return None
+        if charset is None and type(value) is str:
+            return digest(value.encode("utf-8", "replace"))
+        return digest(_encoded(value, charset))
+
+    return hashed
 
 
 def hash_with(algorithm: Any, value: Any, charset: Any = None) -> str | None:

@@ -33,10 +33,13 @@ _POSIX = [
     "ASCII",
 ]
 _HORIZONTAL = r"\t \x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
+_VERTICAL = r"\n\x0B\f\r\x{85}\x{2028}\x{2029}"
 _REFUSED = (
+    (re.compile(r"\{(?!\d+(,\d*)?\})"), "a brace without a count"),
     (re.compile(r"\(\?(?:=|!|<=|<!)"), "look-around"),
     (re.compile(r"\(\?>"), "atomic groups"),
     (re.compile(r"[*+?}]\+"), "possessive quantifiers"),
+    (re.compile(r"\(\?[a-zA-Z]*U"), "the flag U"),  # in RE2 it means something else
 )
 
 
@@ -62,7 +65,7 @@ def _translated(pattern: str) -> str:
                 continue
             braced = re.match(r"\\[pPx]\{\^?\w+\}", pattern[at:])
             if braced:
-                out.append(braced[0])
+                out.append(braced[0].replace("{Is", "{"))
                 at += len(braced[0])
                 continue
             if following == "k" or (following.isdigit() and following != "0" and not inside):
@@ -71,6 +74,16 @@ def _translated(pattern: str) -> str:
                 out.append(_HORIZONTAL if inside else f"[{_HORIZONTAL}]")
             elif following == "R" and not inside:
                 out.append(r"(?:\r\n|[\n\x0B\f\r\x{85}\x{2028}\x{2029}])")
+            elif following == "v":
+                out.append(_VERTICAL if inside else f"[{_VERTICAL}]")
+            elif following in "VH" and not inside:
+                out.append(f"[^{_VERTICAL if following == 'V' else _HORIZONTAL}]")
+            elif following == "0" and (octal := re.match(r"[0-3]?[0-7]{1,2}", pattern[at + 2 :])):
+                out.append(f"\\x{{{int(octal[0], 8):X}}}")
+                at += len(octal[0])
+            elif following == "c" and at + 2 < len(pattern):
+                out.append(f"\\x{{{ord(pattern[at + 2]) ^ 64:X}}}")
+                at += 1
             elif following == "Z" and not inside:
                 out.append(r"(?:\n?\z)")
             elif following == "e":
@@ -90,9 +103,7 @@ def _translated(pattern: str) -> str:
                 out.append("^")
                 at += 1
             continue
-        if inside and (
-            (char == "[" and pattern[at : at + 2] != "[:") or pattern.startswith("&&", at)
-        ):
+        if inside and (char == "[" or pattern.startswith("&&", at)):
             raise TransformError("Regular expressions cannot nest or intersect character classes.")
         if char == "]":
             inside = False

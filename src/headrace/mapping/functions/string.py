@@ -22,7 +22,8 @@ _BLANKS = (
 
 
 def concat(*values: Any) -> str:
-    return bounded_text("".join(map(text_of, values)))
+    parts = [value if type(value) is str else text_of(value) for value in values]
+    return bounded_text("".join(parts))
 
 
 @null_to_null
@@ -36,7 +37,7 @@ def split(text: Any, separators: Any) -> list[str]:
     """Splits at any of the characters; empty pieces are dropped."""
     marks = text_of(separators) or _BLANKS
     pieces = [text_of(text)]
-    for mark in set(marks):
+    for mark in set(marks) if len(marks) > 1 else marks:
         pieces = [part for piece in pieces for part in piece.split(mark)]
         check_items(pieces)
     return [piece for piece in pieces if piece]
@@ -82,14 +83,12 @@ def substr(text: Any, start: Any, length: Any) -> str:
     return text_of(text)[begin : begin + max(0, integer(length, "substr", "the length"))]
 
 
-@null_to_null
-def lower(text: Any) -> str:
-    return bounded_text(text_of(text).lower())
+def lower(text: Any) -> str | None:
+    return None if text is None else bounded_text(text_of(text).lower())
 
 
-@null_to_null
-def upper(text: Any) -> str:
-    return bounded_text(text_of(text).upper())
+def upper(text: Any) -> str | None:
+    return None if text is None else bounded_text(text_of(text).upper())
 
 
 def _padding(text: str, size: Any, pad: Any, function: str) -> str:
