@@ -31,11 +31,13 @@ from headrace.services import (
     identity,
     ims,
     observability,
+    operator,
     registry,
     sandbox,
 )
 from headrace.services.inlet.directory import Directory
 from headrace.services.inlet.endpoint import PREFIXES, InletEndpoint
+from headrace.services.operator.routes import LogOf
 from headrace.settings import Settings
 from headrace.store.bootstrap import bootstrap
 from headrace.store.documents import Scope, Store
@@ -64,6 +66,7 @@ class Application:
         self.tokens = Tokens(load_or_create_key(data_dir / "tokens.key"))
         self.revisions = Revisions(self.store)
         self.supervisor = Supervisor(data_dir, settings.commit_interval, settings.commit_rows)
+        self.log_of = LogOf()
         self._wire_services(base_url)
         gateway = Gateway(
             self.store, self.tokens, "off" if settings.auth == "off" else "on", self.installation
@@ -121,6 +124,7 @@ class Application:
             *export.routes(self.catalog.batches, local_path, self._file_rows, self._preview),
             *identity.routes(self.store),
             *observability.routes(self.store),
+            *operator.routes(self.store, self.supervisor, self.log_of),
             *conversion.routes(self.conversion),
             *flow.routes(self.flow),
         ]
@@ -190,6 +194,7 @@ class Application:
                 pipelines[key] = Pipeline(revision)
             return pipelines[key].check(record, envelope, int(time.time() * 1000))
 
+        self.log_of.writer = self.log
         self.inlet = InletEndpoint(self.directory, self.log, check, self._may_send)
         self.plane = DataPlane(self.log, self.supervisor, self._inlet_counts)
         await self.supervisor.start()

@@ -11,6 +11,7 @@ from headrace.errors import ConfigurationError, HeadraceError
 _OWN_PARSERS = {
     "client": ("headrace.services.ims.command", "clients that may call the APIs"),
     "mappings": ("headrace.services.conversion.command", "move mapping sets between sandboxes"),
+    "flow": ("headrace.services.operator.command", "how flows stand"),
     "demo": ("headrace.demo", "run the main job on real data"),
 }
 """Commands with options of their own, loaded when they are called."""

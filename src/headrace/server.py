@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from headrace.errors import ConfigurationError, DataDirectoryInUse
+from headrace.logs import configure
 from headrace.settings import Settings
 
 logger = logging.getLogger("headrace")
@@ -73,12 +74,7 @@ def serve(settings: Settings) -> int:
     """Serve until asked to stop; the exit status."""
     from headrace.app import Application
 
-    logging.getLogger("pyiceberg").setLevel(logging.WARNING)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    configure(settings.log_format)
     # the log's thread must get the interpreter back soon after each sync: acknowledgements wait for it
     sys.setswitchinterval(0.0002)
     with owned(settings.data_dir):

@@ -31,6 +31,7 @@ class Settings:
     auth: str = _setting(
         "on", "`off` accepts calls without Authorization, on a loopback address only"
     )
+    log_format: str = _setting("text", "log lines for people (`text`) or machines (`json`)")
     egress_allow: str = _setting(
         "", "private hosts that users' connections may name: comma-separated host[:port] or CIDR"
     )
@@ -63,6 +64,8 @@ class Settings:
             raise ConfigurationError(
                 f"auth may be off only on a loopback address, not on {self.host}"
             )
+        if self.log_format not in ("text", "json"):
+            raise ConfigurationError(f"log_format is {self.log_format!r}: it must be text or json")
         if self.commit_interval <= 0:
             raise ConfigurationError("commit_interval must be more than 0 seconds")
         if not 0 <= self.port <= 65535:

@@ -19,10 +19,10 @@ ROWS = [
     {"log", "sources", "lake", "store", "security", "http", "settings", "testing"},
     {"xdm", "mapping"},
     {"model"},
-    {"errors", "disk", "__init__"},
+    {"errors", "disk", "logs", "__init__"},
 ]
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
-ANYWHERE = {"errors", "disk", "__init__"}
+ANYWHERE = {"errors", "disk", "logs", "__init__"}
 # crash points are compiled into what they test
 EXCEPTIONS = {
     ("log", "testing.crashpoints"),

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,19 +10,18 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route as StarletteRoute
 from starlette.routing import compile_path
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import ApiError, Overloaded
 from headrace.http.contract import Answer, Call, Route
 from headrace.http.envelopes import render
 from headrace.http.gateway import Gateway
 from headrace.http.openapi import describe
+from headrace.logs import fields
 
 MAX_BODY = 8 * 1024 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -37,7 +37,7 @@ class _Entry:
 
 def build(
     routes: Sequence[Route], gateway: Gateway, *, title: str, max_body: int = MAX_BODY
-) -> Starlette:
+) -> ASGIApp:
     """An application that serves the routes, `/openapi.json`, and an envelope for everything else.
 
     Bodies above `max_body` bytes are refused with 413.
@@ -54,8 +54,7 @@ def build(
             auth="none",
         ),
     ]
-    dispatcher = _Dispatcher(table, gateway, max_body)
-    return Starlette(routes=[StarletteRoute("/{rest:path}", endpoint=dispatcher)])
+    return _Dispatcher(table, gateway, max_body)
 
 
 def _precedence(route: Route) -> tuple[int, ...]:
@@ -75,6 +74,7 @@ class _Dispatcher:
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
         request = Request(scope, receive)
         given = request.headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -99,6 +99,13 @@ class _Dispatcher:
             return
         except Exception as error:
             answer = _failure(error, service, request_id)
+        _log.info(
+            "request",
+            extra=fields(
+                request=request_id, method=request.method, path=scope["path"], status=answer.status,
+                milliseconds=round(1000 * (time.perf_counter() - began), 1),
+            ),
+        )  # fmt: skip
         await _response(answer, request_id, request.method)(scope, receive, send)
 
     def _serve(self, call: Call, route: Route) -> Answer:

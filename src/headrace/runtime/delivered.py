@@ -51,8 +51,8 @@ class Delivered:
             )
         found = []
         for message in messages:
-            if _key(message) not in known:
-                known.add(_key(message))
+            if key_of(message) not in known:
+                known.add(key_of(message))
                 found.append(message)
         return found
 
@@ -60,7 +60,7 @@ class Delivered:
         """Remember messages that are durable in the log. After an error they are still known to this process."""
         with self._lock:
             unwritten = self._unwritten.setdefault(flow_id, set())
-            unwritten.update(map(_key, messages))
+            unwritten.update(map(key_of, messages))
             keys = list(unwritten)
         if keys:
             self._write([(flow_id, *key) for key in keys])
@@ -128,7 +128,8 @@ class Delivered:
             removed += len(rows)
 
 
-def _key(message: Message) -> Key:
+def key_of(message: Message) -> Key:
+    """What tells a message from all others of its queue."""
     return message.id, message.at
 
 

@@ -8,17 +8,16 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.errors import HeadraceError, Overloaded, Terminal, Transient
+from headrace.errors import Overloaded, Terminal, Transient
 from headrace.log.writer import LogWriter
 from headrace.model.flow import FlowRevision
-from headrace.runtime.delivered import Delivered
+from headrace.runtime.delivered import Delivered, Key, key_of
 from headrace.runtime.queued import Entry, entry_of
-from headrace.sources.contract import Delivery, Queue
+from headrace.sources.contract import Delivery, Message, Queue
 from headrace.testing.crashpoints import reach
 
 MOST_MESSAGES = 1_000
@@ -110,48 +109,48 @@ class Intake:
             self.counts.behind = queue.behind()
 
     def _take(self, queue: Queue, deliveries: Sequence[Delivery]) -> None:
-        flow_id, revision = self.revision.flow_id, self.revision
-        fresh = self.delivered.fresh(flow_id, [delivery.message for delivery in deliveries])
-        places = {id(message) for message in fresh}
-        waiting = [d for d in deliveries if id(d.message) in places]
-        again = [d.handle for d in deliveries if id(d.message) not in places]
+        revision = self.revision
+        handles: dict[Key, list[str]] = {}
+        for delivery in deliveries:
+            handles.setdefault(key_of(delivery.message), []).append(delivery.handle)
+        waiting = list(
+            self.delivered.fresh(revision.flow_id, [delivery.message for delivery in deliveries])
+        )
+        again = handles.keys() - set(map(key_of, waiting))
         if again:
-            # in one answer a message may stand twice: the second is the first's, which is not logged yet
-            kept = {(d.message.id, d.message.at) for d in waiting}
-            twice = [
-                d.handle for d in deliveries
-                if id(d.message) not in places and (d.message.id, d.message.at) in kept
-            ]  # fmt: skip
             self.counts.again += len(again)
-            once = [handle for handle in again if handle not in set(twice)]
-            if once:
-                queue.acknowledge(once)
-        entries = [entry_of(delivery.message, revision) for delivery in waiting]
+            queue.acknowledge([handle for key in again for handle in handles[key]])
+        entries = [entry_of(message, revision) for message in waiting]
         failures = 0
         while waiting and not self._ending.is_set():
-            done, refusal = self._append(entries)
+            done, refusal = self._append(entries, revision)
             if done:
-                self._settle(queue, waiting[:done])
+                self._settle(queue, waiting[:done], handles)
                 del waiting[:done], entries[:done]
                 failures = 0
             if refusal is not None:
                 failures += 1
                 self._try_again(str(refusal))
-                self._ending.wait(min(LONGEST_PAUSE, refusal.retry_after * 2 ** min(failures - 1, 5)))
+                pause = refusal.retry_after * 2 ** min(failures - 1, 5)
+                self._ending.wait(min(LONGEST_PAUSE, pause))
 
-    def _settle(self, queue: Queue, logged: Sequence[Delivery]) -> None:
+    def _settle(
+        self, queue: Queue, logged: Sequence[Message], handles: Mapping[Key, Sequence[str]]
+    ) -> None:
         """Remember and acknowledge what the log has; it must never be appended again, whatever fails here."""
         reach("queue-after-append")
-        self.delivered.add(self.revision.flow_id, [delivery.message for delivery in logged])
         self.counts.logged += len(logged)
+        self.delivered.add(self.revision.flow_id, logged)
         reach("queue-after-remember")
-        queue.acknowledge([delivery.handle for delivery in logged])
+        queue.acknowledge([handle for message in logged for handle in handles[key_of(message)]])
         reach("queue-after-acknowledge")
 
-    def _append(self, entries: Sequence[Entry | None]) -> tuple[int, Overloaded | None]:
+    def _append(
+        self, entries: Sequence[Entry | None], revision: FlowRevision
+    ) -> tuple[int, Overloaded | None]:
         """How many of the messages are durable in the log, from the first on, and why not all."""
         reach("queue-before-append")
-        task = append(self.log, entries, self.revision)
+        task = append(self.log, entries, revision)
         return asyncio.run_coroutine_threadsafe(task, self.loop).result()
 
     def _drop_queue(self) -> None:
@@ -187,8 +186,9 @@ async def append(
                 entry.layout, revision.flow_id, revision.revision, message.id, entry.count, entry.body,
                 message.at, envelope=entry.envelope,
             )  # fmt: skip
-        except Overloaded as error:
-            refusal = error
+        except Exception as error:
+            # whatever it was: what was appended before it must be accounted for
+            refusal = _refusal(error)
             break
         waiting.append(future)
     done = 0
@@ -198,6 +198,12 @@ async def append(
                 await found
             if done == number:
                 done += 1
-        except Overloaded as error:
-            refusal = refusal or error
+        except Exception as error:
+            refusal = refusal or _refusal(error)
     return done, refusal
+
+
+def _refusal(error: Exception) -> Overloaded:
+    if isinstance(error, Overloaded):
+        return error
+    return Overloaded(f"the log failed unexpectedly: {type(error).__name__}", retry_after=5)

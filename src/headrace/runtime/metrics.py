@@ -33,8 +33,10 @@ class DataPlane(Collector):
             name: GaugeMetricFamily(f"headrace_flow_{name}", text, labels=["flow"])
             for name, text in flows
         }
-        for flow, accepted in dict(self._log.sequences).items():
+        sequences = dict(self._log.sequences)
+        for flow in sequences.keys() | self._supervisor.flows.keys():
             known = self._supervisor.flows.get(flow, Progress())
+            accepted = max(sequences.get(flow, 0), known.sequence)
             pending = max(0, accepted - known.sequence)
             values = {
                 "accepted": accepted, "landed": known.landed, "failed": known.failed,
@@ -44,6 +46,18 @@ class DataPlane(Collector):
             for name, value in values.items():
                 families[name].add_metric([flow], value)
         yield from families.values()
+        behind = [
+            GaugeMetricFamily(
+                f"headrace_source_behind_{unit}", f"{unit} behind the source's end", labels=["flow", "partition"]
+            )
+            for unit in ("records", "milliseconds")
+        ]  # fmt: skip
+        for flow, partitions in dict(self._supervisor.lag).items():
+            for partition, lag in partitions.items():
+                for family, number in zip(behind, lag, strict=True):
+                    if number is not None:
+                        family.add_metric([flow, partition], number)
+        yield from behind
         names = ("messages", "bytes", "success", "failure")
         inlets = {
             name: CounterMetricFamily(

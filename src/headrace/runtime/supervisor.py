@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headrace.logs import fields
+
 logger = logging.getLogger("headrace.worker")
 
 BALANCE_PATIENCE = 60.0
@@ -42,6 +44,8 @@ class Supervisor:
     restarts: int = 0
     flows: dict[str, Progress] = field(default_factory=dict)
     trouble: dict[str, str] = field(default_factory=dict)
+    lag: dict[str, dict[str, tuple[int | None, int | None]]] = field(default_factory=dict)
+    """Flow → partition of its source → records and milliseconds behind, where the source says."""
 
     def __post_init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
@@ -98,7 +102,19 @@ class Supervisor:
             logger.warning(
                 "flow %s: landing failed, will retry: %s", event["flow"], event["reason"]
             )
+        elif kind == "lag":
+            partitions = event["partitions"]
+            self.lag[event["flow"]] = {id: (lag[0], lag[1]) for id, lag in partitions.items()}
         elif kind == "flow":
+            before = self.flows.get(event["flow"])
+            if before is not None and event["sequence"] > before.sequence:
+                logger.info(
+                    "landed",
+                    extra=fields(
+                        flow=event["flow"], start=before.sequence, next=event["sequence"],
+                        rows=event["landed"] - before.landed, failed=event["failed"] - before.failed,
+                    ),
+                )  # fmt: skip
             known = {name: event[name] for name in Progress.__slots__}
             self.flows[event["flow"]] = Progress(**known)
             self.trouble.pop(event["flow"], None)

@@ -98,6 +98,17 @@ class Journey:
         return self.inlet_url.replace("/collection/", "/collection/batch/")
 
 
+@dataclass(frozen=True, slots=True)
+class PulledSource:
+    """What a flow is to read: the connection's authentication and the source connection's parameters."""
+
+    spec_id: str
+    auth_spec: str
+    auth: dict[str, Any]
+    params: dict[str, Any]
+    format: str = "json"
+
+
 @dataclass
 class PlatformClient:
     """Calls the platform APIs with the credentials of a data directory."""
@@ -144,9 +155,11 @@ class PlatformClient:
         groups: tuple[str, ...] = (),
         schema_class: str = EVENT_CLASS,
         data_type: str = "raw",
+        source: "PulledSource | None" = None,
     ) -> Journey:
         """Connection, schema, data set, mapping and flow. `properties` are custom fields below the tenant's
-        namespace; `mappings` are modern rules, None for records that are XDM already."""
+        namespace; `mappings` are modern rules, None for records that are XDM already. Without a `source` records
+        come over HTTP."""
         name = f"journey {uuid.uuid4().hex[:8]}"
         tenant = self.credentials["tenant_id"]
         registry, flow = "/data/foundation/schemaregistry", "/data/foundation/flowservice"
@@ -170,14 +183,18 @@ class PlatformClient:
             "POST", "/data/foundation/catalog/dataSets", {"name": name, "schemaRef": reference}
         )
         dataset_id = created[0].rsplit("/", 1)[1]
+        given = source or PulledSource(
+            HTTP_SPEC["id"], "Streaming Connection", {"dataType": data_type, "name": name}, {}
+        )
+        spec_reference = {"id": given.spec_id, "version": "1.0"}
         connection = self.call("POST", f"{flow}/connections", {
-            "name": name, "connectionSpec": HTTP_SPEC,
-            "auth": {"specName": "Streaming Connection", "params": {"dataType": data_type, "name": name}},
+            "name": name, "connectionSpec": spec_reference,
+            "auth": {"specName": given.auth_spec, "params": given.auth},
         })  # fmt: skip
         item = self.call("GET", f"{flow}/connections/{connection['id']}")["items"][0]
-        source = self.call("POST", f"{flow}/sourceConnections", {
-            "name": name, "baseConnectionId": connection["id"], "connectionSpec": HTTP_SPEC,
-            "data": {"format": "json"},
+        source_connection = self.call("POST", f"{flow}/sourceConnections", {
+            "name": name, "baseConnectionId": connection["id"], "connectionSpec": spec_reference,
+            "data": {"format": given.format}, "params": given.params,
         })  # fmt: skip
         target = self.call("POST", f"{flow}/targetConnections", {
             "name": name, "connectionSpec": LAKE_SPEC, "data": {"format": "parquet_xdm"},
@@ -194,11 +211,13 @@ class PlatformClient:
             spec = "c1a19761-d2c7-4702-b9fa-fe91f0613e81"
             params = {"mappingId": mapping_id, "mappingVersion": 0}
             transformations = [{"name": "Mapping", "params": params}]
+        if source is not None:
+            spec = "d69717ba-71b4-4313-b654-49f9cf126d7a"
         created_flow = self.call("POST", f"{flow}/flows", {
-            "name": name, "flowSpec": {"id": spec, "version": "1.0"}, "sourceConnectionIds": [source["id"]],
+            "name": name, "flowSpec": {"id": spec, "version": "1.0"}, "sourceConnectionIds": [source_connection["id"]],
             "targetConnectionIds": [target["id"]], "transformations": transformations,
         })  # fmt: skip
         return Journey(
-            connection["id"], item["auth"]["params"]["inletUrl"], schema["$id"], dataset_id, mapping_id,
+            connection["id"], item["auth"]["params"].get("inletUrl", ""), schema["$id"], dataset_id, mapping_id,
             created_flow["id"],
         )  # fmt: skip
