@@ -23,6 +23,9 @@ from headrace.http.gateway import Gateway
 from headrace.http.openapi import describe
 from headrace.logs import fields
 
+QUIET = ("/health", "/metrics")
+"""Asked every few seconds: not worth a line each."""
+
 MAX_BODY = 8 * 1024 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _COLLAPSED = re.compile(r"^(https?):/+(?=[^/])")
@@ -99,7 +102,8 @@ class _Dispatcher:
             return
         except Exception as error:
             answer = _failure(error, service, request_id)
-        _log.info(
+        _log.log(
+            logging.DEBUG if scope["path"] in QUIET and answer.status != 500 else logging.INFO,
             "request",
             extra=fields(
                 request=request_id, method=request.method, path=scope["path"], status=answer.status,

@@ -14,7 +14,7 @@ A frame is valid when it is whole and its checksum fits. Scanning stops at the f
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import google_crc32c
@@ -72,13 +72,14 @@ class Frame:
         """Bytes as received."""
         return len(self.body)
 
-    def offset_of(self, index: int) -> int:
-        """The offset of a record."""
-        return self.offset + index
+    def offsets_of(self, indexes: Sequence[int]) -> list[int]:
+        """The offsets of records."""
+        offset = self.offset
+        return [offset + index for index in indexes]
 
-    def received_of(self, index: int) -> int:
-        """When a record was received, in milliseconds since the epoch."""
-        return self.received
+    def received_of(self, indexes: Sequence[int]) -> list[int]:
+        """When records were received, in milliseconds since the epoch."""
+        return [self.received] * len(indexes)
 
 
 _encode_meta = msgspec.msgpack.Encoder().encode

@@ -32,6 +32,7 @@ from headrace.mapping.syntax import (
     Unary,
 )
 from headrace.mapping.values import truth
+from headrace.runtime import inline
 from headrace.runtime.columns import instant
 from headrace.runtime.shapes import Column, NoShape, Template
 from headrace.runtime.sources import SourceReader, supported
@@ -309,7 +310,9 @@ class Generator:
             case Binary():
                 return self._binary(node)
             case Conditional(test, then, otherwise):
-                chosen = f"truth({self._expression(test)})"
+                chosen = self._expression(test)
+                if not inline.is_test(test):
+                    chosen = f"truth({chosen})"
                 return f"({self._expression(then)} if {chosen} else {self._expression(otherwise)})"
             case ArrayLiteral(elements):
                 return f"[{', '.join(map(self._expression, elements))}]"
@@ -337,14 +340,16 @@ class Generator:
                 return f"(y if truth(y := {left}) else {right})"
             case "??":
                 return f"(y if (y := {left}) is not None else {right})"
-        return f"{self.constant(OPERATORS[node.operator])}({left}, {right})"
+        call = f"{self.constant(OPERATORS[node.operator])}({left}, {right})"
+        return inline.comparison(node, left, right, call) or call
 
     def _call(self, node: Call) -> str:
         function = FUNCTIONS[node.name]
         arguments = [self._expression(argument) for argument in node.arguments]
         if function.needs_context:
             arguments.insert(0, "c")
-        return f"{self.constant(function.implementation)}({', '.join(arguments)})"
+        call = f"{self.constant(function.implementation)}({', '.join(arguments)})"
+        return inline.function(function.implementation, node.arguments, arguments, call) or call
 
 
 def _coerce_whole(

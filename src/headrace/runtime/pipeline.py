@@ -239,10 +239,10 @@ class Pipeline:
         if failed:
             broken = {entry[0] for entry in failed}
             kept = [position for i, position in enumerate(positions) if i not in broken]
-        batch.offsets += [frame.offset_of(position) for position in kept]
+        batch.offsets += frame.offsets_of(kept)
         batch.receipts += _receipts(frame, kept)
         batch.partitions += [frame.partition] * len(kept)
-        batch.received += [frame.received_of(position) for position in kept]
+        batch.received += frame.received_of(kept)
         if aside:
             self._run_aside(frame, batch, aside, parts or [], before)
 
@@ -290,10 +290,10 @@ class Pipeline:
                 for step in column.path:
                     value = value.get(step) if isinstance(value, dict) else None
                 values.append(value)
-            batch.offsets.append(frame.offset_of(index))
+            batch.offsets += frame.offsets_of([index])
             batch.receipts += _receipts(frame, [index])
             batch.partitions.append(frame.partition)
-            batch.received.append(frame.received_of(index))
+            batch.received += frame.received_of([index])
         start = len(batch.offsets) - (len(batch.values[0]) - before[0]) if batch.values else 0
         tail = batch.offsets[start:]
         order = sorted(range(len(tail)), key=tail.__getitem__)
@@ -308,10 +308,10 @@ class Pipeline:
         row = self._plain_row(frame, batch, index, original, text)
         if row is not None:
             batch.rows.append(row)
-            batch.offsets.append(frame.offset_of(index))
+            batch.offsets += frame.offsets_of([index])
             batch.receipts += _receipts(frame, [index])
             batch.partitions.append(frame.partition)
-            batch.received.append(frame.received_of(index))
+            batch.received += frame.received_of([index])
 
     def _plain_row(
         self, frame: Frame, batch: Batch, index: int, original: bytes, text: bytes
@@ -367,7 +367,7 @@ class Pipeline:
         place = f"{frame.meta.flow_id}:{frame.offset + index}"
         if isinstance(frame, Pulled):  # offsets are unique within a partition only
             place = f"{frame.meta.flow_id}:{frame.receipts[index]}:{frame.offsets[index]}"
-        return _make_context(record, frame.received_of(index), place)
+        return _make_context(record, frame.received_of([index])[0], place)
 
     def _warn(self, batch: Batch, destination: str, message: str) -> None:
         key = (destination, message[:200])
@@ -386,9 +386,9 @@ class Pipeline:
                 code,
                 path,
                 message,
-                frame.offset_of(index),
+                frame.offsets_of([index])[0],
                 receipt,
-                frame.received_of(index),
+                frame.received_of([index])[0],
                 frame.partition,
             )
         )

@@ -52,11 +52,11 @@ class Pulled(Frame):
     def size(self) -> int:
         return sum(len(original) for original, _ in self.parts)
 
-    def offset_of(self, index: int) -> int:
-        return self.offsets[index]
+    def offsets_of(self, indexes: Sequence[int]) -> list[int]:
+        return [self.offsets[index] for index in indexes]
 
-    def received_of(self, index: int) -> int:
-        return self.moments[index]
+    def received_of(self, indexes: Sequence[int]) -> list[int]:
+        return [self.moments[index] for index in indexes]
 
 
 def frame_of(

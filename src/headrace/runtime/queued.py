@@ -36,6 +36,13 @@ class Entry:
 def entry_of(message: Message, revision: FlowRevision) -> Entry | None:
     """The frame of a message; None when there is no record in it. What cannot be split is one record that fails."""
     whole = Entry(message, SINGLE, message.body)
+    try:
+        return _split_up(message, revision, whole)
+    except Exception:  # a defect of ours must not let one message hold up all others
+        return whole
+
+
+def _split_up(message: Message, revision: FlowRevision, whole: Entry) -> Entry | None:
     body = message.body
     if body[:2] == _GZIP:
         try:

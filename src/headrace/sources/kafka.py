@@ -30,6 +30,7 @@ _SHOWN_EVERY = 5.0
 _HELD_BYTES = 32 << 20
 """Fetched records of a partition that nobody asks for, before fetching of it stops."""
 _PREVIEWED = 10
+_PREVIEW_SECONDS = 8.0
 
 
 @dataclass(slots=True)
@@ -255,7 +256,8 @@ def explore(settings: Settings, name: str | None) -> Sequence[Mapping[str, Any]]
         settings.auth_spec, settings.auth, {**params, "topic": name}, settings.flow_id
     )
     with closing(KafkaSource(preview)) as source:
-        found = [m for partition in source.partitions() for m in _newest(source, partition.id)]
+        deadline = time.monotonic() + _PREVIEW_SECONDS
+        found = [m for p in source.partitions() for m in _newest(source, p.id, deadline)]
     found.sort(key=lambda message: message.at, reverse=True)
     return [
         {"id": m.id, "at": m.at, "text": m.body.decode(errors="replace")}
@@ -263,11 +265,12 @@ def explore(settings: Settings, name: str | None) -> Sequence[Mapping[str, Any]]
     ]
 
 
-def _newest(source: KafkaSource, partition: str) -> list[Message]:
+def _newest(source: KafkaSource, partition: str, deadline: float) -> list[Message]:
+    if time.monotonic() > deadline:
+        return []
     end = source.end(partition).offset
     position = Position(max(source.start(partition, EARLIEST).offset, end - _PREVIEWED))
     found: list[Message] = []
-    deadline = time.monotonic() + 3
     while position.offset < end and time.monotonic() < deadline:
         chunk = source.read(partition, position, _PREVIEWED, 0.5)
         found += chunk.messages

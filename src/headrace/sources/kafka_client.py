@@ -160,10 +160,10 @@ class Client:
                 raise Terminal(self.told(f"Kafka, {doing}: refused: {self._refused.str()}"))
             if self._all_down or error.name() in _FINAL - {_UNKNOWN}:
                 break
-            time.sleep(0.3)  # a broker that has just started may not know its topics yet
+            if seconds != _ATTEMPTS[-1]:
+                time.sleep(0.3)  # a broker that has just started may not know its topics yet
         if self._cause is not None and error.name() not in _FINAL:
             error = self._cause
-        self._all_down = False
         raise self.fault(error, doing)
 
     def topics(self, name: str | None = None) -> dict[str, Any]:

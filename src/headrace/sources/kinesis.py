@@ -11,9 +11,10 @@ nothing new comes, and is worth keeping. Not noticed: records lost before the fi
 shard, and a retention that was lowered and raised again while the flow stood still.
 """
 
+import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from headrace.errors import ConfigurationError, Terminal, Transient
@@ -40,12 +41,6 @@ COUNTING = 30.0  # seconds that `end` may read
 LARGEST = 10_000  # records that one GetRecords may ask for
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    shards: tuple[Partition, ...]
-    retention: int  # milliseconds
-
-
 class KinesisSource:
     """One stream. Iterators and records that were fetched beyond `most` stay here between reads."""
 
@@ -54,7 +49,7 @@ class KinesisSource:
         self._shards: dict[str, Shard] = {}
         self._furthest: dict[str, Position] = {}
         self._paces: dict[str, float] = {}
-        self._retention: int | None = None
+        self._retention: int | None = None  # milliseconds
         self._opened = int(time.time() * 1000)
 
     def close(self) -> None:
@@ -62,7 +57,9 @@ class KinesisSource:
 
     def partitions(self) -> Sequence[Partition]:
         """Parents that the stream no longer lists count as read."""
-        return self._describe().shards
+        shards = self._listed()
+        listed = {shard["ShardId"] for shard in shards}
+        return tuple(_partition(shard, listed) for shard in shards)
 
     def start(self, partition: str, reset: str) -> Position:
         """`latest` is an exact place: after the last record of now, or before the first that will come."""
@@ -108,7 +105,7 @@ class KinesisSource:
             except Throttled:
                 if time.monotonic() + back_off > deadline:
                     raise
-                time.sleep(back_off)
+                time.sleep(random.uniform(back_off / 2, back_off))  # others wait for the same shard
                 back_off = min(back_off * 2, BACK_OFF[1])
                 continue
             if shard.items or shard.closed:
@@ -167,28 +164,20 @@ class KinesisSource:
 
     def _kept(self) -> int:
         if self._retention is None:
-            self._describe()
+            self._listed()
         return self._retention or 0
 
     def _horizon(self, now: int) -> int:
         self._retention = None  # it may have been changed since
         return now - self._kept()
 
-    def _describe(self) -> _Stream:
-        found: list[Mapping[str, Any]] = []
-        arguments: dict[str, Any] = {"StreamName": self._stream}
-        while True:
-            answer = self._api.call("describe_stream", f"stream {self._stream}", **arguments)
-            page = answer["StreamDescription"]
-            if page["StreamStatus"] == "DELETING":
-                raise Terminal(f"the Kinesis stream {self._stream} is being deleted")
-            found += page["Shards"]
-            if not page["HasMoreShards"] or not page["Shards"]:
-                break
-            arguments["ExclusiveStartShardId"] = page["Shards"][-1]["ShardId"]
-        self._retention = page["RetentionPeriodHours"] * HOUR
-        listed = {shard["ShardId"] for shard in found}
-        return _Stream(tuple(_partition(shard, listed) for shard in found), self._retention)
+    def _listed(self) -> Sequence[Mapping[str, Any]]:
+        found = self._api.describe(self._stream)
+        if found["StreamStatus"] == "DELETING":
+            raise Terminal(f"the Kinesis stream {self._stream} is being deleted")
+        self._retention = found["RetentionPeriodHours"] * HOUR
+        shards: Sequence[Mapping[str, Any]] = found["Shards"]
+        return shards
 
 
 def _partition(shard: Mapping[str, Any], listed: set[str]) -> Partition:

@@ -3,6 +3,7 @@
 No error text has a secret in it, and no error keeps the library's own as its cause.
 """
 
+import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -54,6 +55,14 @@ _REFUSED = {
 }
 
 
+_HOLDS = {
+    "list_streams": "StreamNames",
+    "describe_stream": "StreamDescription",
+    "get_shard_iterator": "ShardIterator",
+    "get_records": "Records",
+}  # what every answer of an operation has
+
+
 class Throttled(Transient):
     """The service's limit on calls or bytes is reached."""
 
@@ -84,12 +93,27 @@ class Api:
         fault: HeadraceError
         try:
             answer: dict[str, Any] = getattr(self.client, operation)(**arguments)
-            return answer
+            if _HOLDS[operation] in answer:
+                return answer
+            # a proxy's page: without this, a missing NextShardIterator would mean a closed shard
+            fault = Transient(f"Amazon Kinesis, {what}: the answer is none of Kinesis")
         except ClientError as error:
             fault = service_fault(error.response, what)
         except (BotoCoreError, ResponseParserError) as error:
             fault = _library_fault(error, what)
         raise type(fault)(self._without_secrets(str(fault))) from None
+
+    def describe(self, stream: str) -> dict[str, Any]:
+        """The description of a stream with the shards of all pages."""
+        arguments = {"StreamName": stream}
+        shards: list[Mapping[str, Any]] = []
+        while True:
+            answer = self.call("describe_stream", f"stream {stream}", **arguments)
+            page: dict[str, Any] = answer["StreamDescription"]
+            shards += page["Shards"]
+            if not page["HasMoreShards"] or not page["Shards"]:
+                return page | {"Shards": shards, "Time": server_time(answer, time.time())}
+            arguments["ExclusiveStartShardId"] = page["Shards"][-1]["ShardId"]
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:

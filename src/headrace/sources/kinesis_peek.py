@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.sources.contract import Message, Position
-from headrace.sources.kinesis_calls import Api, server_time
+from headrace.sources.kinesis_calls import Api
 from headrace.sources.kinesis_records import Mark, text_of
 from headrace.sources.kinesis_shard import Shard
 
@@ -37,14 +37,13 @@ def newest(api: Api, stream: str) -> Sequence[Mapping[str, Any]]:
     ones first), for ten seconds. A busy stream's answer may therefore lack its very newest records.
     """
     deadline = time.monotonic() + SECONDS
-    answer = api.call("describe_stream", f"stream {stream}", StreamName=stream)
-    shards = answer["StreamDescription"]["Shards"]
+    described = api.describe(stream)
+    shards = described["Shards"]
     shards.sort(key=lambda shard: "EndingSequenceNumber" in shard["SequenceNumberRange"])
-    now = server_time(answer, time.time())
     paces: dict[str, float] = {}
     last: list[tuple[str, Message]] = []
     for since in _SINCE:
-        token = "" if since is None else str(Mark(time=now - since))
+        token = "" if since is None else str(Mark(time=described["Time"] - since))
         last = []
         for each in shards[:SHARDS]:
             shard = Shard(api, stream, each["ShardId"], Position(0, token), paces)

@@ -13,6 +13,7 @@ from headrace.sources.kinesis_records import Item, Mark, items, milliseconds, te
 
 PACE = 0.2  # seconds between two GetRecords of a shard: it answers five in a second
 HOUR = 3_600_000  # milliseconds
+CLOCK_SLACK = 10_000  # milliseconds: the service's time is known to the second, arrivals roughly
 SURELY_KEPT = 23 * HOUR  # no stream keeps records for less than a day
 
 
@@ -161,7 +162,7 @@ class Shard:
         read_until = sought.time or 0
         if sought.done is None and read_until >= now - SURELY_KEPT:
             return
-        oldest = horizon(now)
+        oldest = horizon(now + CLOCK_SLACK)
         if sought.done is None and read_until >= oldest:
             return
         until = milliseconds(first["ApproximateArrivalTimestamp"]) if first else oldest

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SPEC_ID = "70116022-a743-464a-bbfe-e226a7f8210c"
 MOST_MESSAGES = 1_000
+FIRST_MESSAGES = 16
+"""Asked for before it is known how large messages are; no answer asks for more than four times the one before."""
 HELD_BYTES = 16 << 20
 """Bytes that one answer should not much exceed."""
 HANDLES_A_CALL = 1_000
@@ -38,7 +40,7 @@ class PubSubQueue:
     def __init__(self, settings: Settings) -> None:
         self._path = _subscription(settings)
         self._client = Client(settings)
-        self._most = MOST_MESSAGES
+        self._most = FIRST_MESSAGES
         self._heard = float("-inf")
         self._leases = Leases(self._extend)
 
@@ -67,7 +69,8 @@ class PubSubQueue:
         received = type(answer).pb(answer).received_messages
         if received:
             size = sum(len(one.message.data) for one in received)
-            self._most = max(1, min(MOST_MESSAGES, HELD_BYTES * len(received) // max(1, size)))
+            fitting = HELD_BYTES * len(received) // max(1, size)
+            self._most = max(1, min(MOST_MESSAGES, fitting, 4 * self._most))
         return [Delivery(_message(one.message), one.ack_id) for one in received]
 
     def _probe(self) -> None:

@@ -84,13 +84,15 @@ class Client:
         self._opened.append(opened)
         return opened
 
-    def subscriber(self, method: str, doing: str, timeout: float = PATIENCE, **fields: Any) -> Any:
+    def subscriber(
+        self, method: str, doing: str, timeout: float | None = None, **fields: Any
+    ) -> Any:
         """The answer to one call of the subscriber's API. Refused, Invalid and OutOfTime are told apart."""
         return self._call(lambda: self._subscriber, method, doing, timeout, fields)
 
     def publisher(self, method: str, doing: str, **fields: Any) -> Any:
         """The same for the publisher's API, which has the topics."""
-        return self._call(lambda: self._publisher, method, doing, PATIENCE, fields)
+        return self._call(lambda: self._publisher, method, doing, None, fields)
 
     def pages(self, api: str, method: str, parent: str, doing: str, most: int) -> Sequence[Any]:
         """Up to `most` entries of a list."""
@@ -103,9 +105,9 @@ class Client:
         except Exception as error:
             raise self._fault(error, doing) from None
 
-    def _call(self, api: Any, method: str, doing: str, timeout: float, fields: Any) -> Any:
+    def _call(self, api: Any, method: str, doing: str, timeout: float | None, fields: Any) -> Any:
         try:
-            return getattr(api(), method)(timeout=timeout, retry=None, **fields)
+            return getattr(api(), method)(timeout=timeout or PATIENCE, retry=None, **fields)
         except Exception as error:
             raise self._fault(error, doing) from None
 

@@ -43,7 +43,7 @@ def names_of(settings: Settings) -> Names:
         raise ConfigurationError(
             "the Pub/Sub connection names neither a topic (topicName) nor a subscription (subscriptionName)"
         )
-    project = _project(settings, given)
+    project = _project(settings)
     return Names(
         scoped, project, _path("topics", given["topic"], project),
         _path("subscriptions", given["subscription"], project),
@@ -60,14 +60,15 @@ def _given(settings: Settings, *names: str) -> str | None:
     return None
 
 
-def _project(settings: Settings, given: Mapping[str, str | None]) -> str | None:
+def _project(settings: Settings) -> str | None:
     stated = str(settings.auth.get("projectId") or "").strip()
     if stated:
         return stated
-    for text in given.values():
-        found = _PATH.fullmatch(text or "")
-        if found:
-            return found[1]
+    for parameters in (settings.params, settings.auth):
+        for name in ("subscriptionName", "topicName", "subscriptionId", "topicId"):
+            found = _PATH.fullmatch(str(parameters.get(name) or "").strip())
+            if found:
+                return found[1]
     return str(account(settings).get("project_id") or "") or None
 
 
