@@ -13,10 +13,12 @@ from headrace.http.application import build
 from headrace.http.contract import Answer, Call, Route
 from headrace.http.gateway import Gateway
 from headrace.log.writer import LogWriter
+from headrace.logs import fields
 from headrace.model.flow import FlowRevision
 from headrace.runtime.commits import totals
 from headrace.runtime.metrics import DataPlane, exposition
 from headrace.runtime.pipeline import Pipeline
+from headrace.runtime.queues import Queues
 from headrace.runtime.supervisor import Supervisor
 from headrace.security.clients import may_write
 from headrace.security.egress import Egress
@@ -197,10 +199,13 @@ class Application:
         self.log_of.writer = self.log
         self.inlet = InletEndpoint(self.directory, self.log, check, self._may_send)
         self.plane = DataPlane(self.log, self.supervisor, self._inlet_counts)
+        self.queues = Queues(self.store, self.revisions, settings.data_dir, self.log, _queue_event)
+        await self.queues.start()  # reads what the log holds before the worker may free it
         await self.supervisor.start()
         asyncio.get_running_loop().run_in_executor(None, lambda: self.lake)
 
     async def _stop(self) -> None:
+        await self.queues.stop()
         await self.log.close()
         await self.supervisor.stop()
 
@@ -222,6 +227,7 @@ class Application:
         if self.log.problem:
             kind, _, detail = self.log.problem.partition(": ")
             reasons.insert(0, {"reason": kind, "detail": detail})
+        reasons += map(dict, self.queues.reasons())
         body = {"status": "ok" if not reasons else "degraded", "version": __version__}
         if reasons:
             return Answer(503, body | {"reasons": reasons})
@@ -245,6 +251,12 @@ class Application:
             await receive()
             await self._stop()
             await send({"type": "lifespan.shutdown.complete"})
+
+
+def _queue_event(event: dict[str, Any]) -> None:
+    logger.warning(
+        "queue %s", event["event"], extra=fields(flow=event["flow"], reason=event.get("reason"))
+    )
 
 
 def leaves(tree: Field, prefix: str = "") -> list[str]:

@@ -140,7 +140,7 @@ class LogWriter:
         if shutil.disk_usage(self.directory).free < self._keep_free:
             self.problem = "disk: too little free space for the log"
             raise Overloaded(self.problem, retry_after=5)
-        if sum(path.stat().st_size for _, path in segments(self.directory)) > self._max_bytes:
+        if sum(_size(path) for _, path in segments(self.directory)) > self._max_bytes:
             self.problem = "log: more waits to land than the log may hold"
             raise Overloaded(self.problem, retry_after=5)
         self.problem = None
@@ -265,3 +265,10 @@ def _before(sequences: dict[str, int], buffers: Sequence[bytes]) -> dict[str, in
                 seen.add(frame.meta.flow_id)
                 result[frame.meta.flow_id] = frame.meta.sequence
     return result
+
+
+def _size(segment: Path) -> int:
+    try:
+        return segment.stat().st_size
+    except FileNotFoundError:  # freed by the worker meanwhile
+        return 0

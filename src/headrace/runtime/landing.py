@@ -149,7 +149,7 @@ class Lander:
     def back_off(self, flow: FlowState, reason: str) -> None:
         """Leave the flow alone for a while, longer each time."""
         flow.failures += 1
-        flow.retry_at = time.monotonic() + min(LONGEST_PAUSE, 0.2 * 2**flow.failures)
+        flow.retry_at = time.monotonic() + min(LONGEST_PAUSE, 0.2 * 2 ** min(flow.failures, 10))
         self.report({"event": "retry", "flow": flow.flow_id, "reason": reason})
 
     def tell(self, flow: FlowState) -> None:

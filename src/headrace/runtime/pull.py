@@ -122,7 +122,7 @@ class Puller:
                 failures += 1
                 self.report(str(error))
                 self._drop_source()
-                self._pause(min(LONGEST_PAUSE, 0.2 * 2**failures))
+                self._pause(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
             except Terminal as error:
                 self._put(Stopped(str(error)))
                 break
@@ -130,7 +130,7 @@ class Puller:
                 failures += 1
                 self.report(f"the source failed unexpectedly: {type(error).__name__}")
                 self._drop_source()
-                self._pause(min(LONGEST_PAUSE, 0.2 * 2**failures))
+                self._pause(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
         self._drop_source()
 
     def _round(self, source: Source) -> bool:

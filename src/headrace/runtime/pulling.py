@@ -9,18 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from headrace.errors import Terminal
 from headrace.lake.catalog import Lake
 from headrace.log.frames import LOG_PARTITION
 from headrace.runtime.landing import FlowState, Lander, Outcome
+from headrace.runtime.opening import settings_of, source_of
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.pull import Begun, Puller, Read, Stopped
 from headrace.runtime.pulled import frame_of
-from headrace.security.vault import SEALED, Vault
 from headrace.sources.connectors import connector, known
-from headrace.sources.contract import EARLIEST, Connector, Position, Settings, Source
+from headrace.sources.contract import EARLIEST, Connector, Position, Source
 from headrace.store.documents import Scope, Store
 from headrace.store.revisions import Revisions
 
@@ -34,10 +34,9 @@ Wanted = tuple[int, int]
 """Revision of a flow and version of its base connection."""
 
 
-def source_of(flow: dict[str, Any]) -> str:
-    """The connection spec of a stored flow's source."""
-    sources = flow.get("inheritedAttributes", {}).get("sourceConnections") or [{}]
-    return str(sources[0].get("connectionSpec", {}).get("id", ""))
+def _pulled(spec_id: str) -> bool:
+    """Whether flows of a connection spec are read here; queues go through the log, in the server."""
+    return known(spec_id) and connector(spec_id).replayable
 
 
 @dataclass(slots=True)
@@ -102,7 +101,7 @@ class Pulling:
         wanted: dict[str, Wanted] = {}
         for scope, document in self.store.everywhere("flows"):
             body = document.body
-            if body.get("state") == "enabled" and known(source_of(body)):
+            if body.get("state") == "enabled" and _pulled(source_of(body)):
                 base = self.store.get(scope, "connections", str(body.get("baseConnectionId")))
                 wanted[document.id] = (int(body["revision"]), base.version if base else -1)
         for id in self.flows.keys() - wanted.keys():
@@ -146,23 +145,8 @@ class Pulling:
 
     def _open(self, found: Connector, pipeline: Pipeline) -> Source:
         revision = pipeline.revision
-        row = self.store.find("connections", str(revision.source_params["connectionId"]))
-        if row is None:
-            raise Terminal("the flow's base connection does not exist any more")
-        auth = row[1].body["auth"]
-        vault = Vault.at(self.data_dir / "vault.key", self.store)
-        params = {
-            key: vault.open(value[SEALED], row[1].id)
-            if isinstance(value, dict) and SEALED in value
-            else value
-            for key, value in auth["params"].items()
-        }
-        settings = Settings(
-            auth["specName"], params, revision.source_params["params"], revision.flow_id
-        )
-        source = found.open(settings)
-        assert found.replayable
-        return source  # type: ignore[return-value]
+        settings = settings_of(self.store, self.data_dir, revision)
+        return cast(Source, found.open(settings))
 
     def _revise(self, flow: PullFlow, want: Wanted) -> None:
         """A revision meets the source at a position: between two batches. Other credentials or another source open

@@ -47,6 +47,7 @@ class Worker:
     report: Callable[[dict[str, Any]], None]
     flows: dict[str, FlowState] = field(default_factory=dict)
     pipelines: dict[tuple[str, int], Pipeline] = field(default_factory=dict)
+    orphaned: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         self._revisions = Revisions(self.store)
@@ -69,6 +70,8 @@ class Worker:
                 self.land(flow)
         if now - self._freed > FREE_EVERY:
             self._freed = now
+            if self.orphaned():
+                return taken > 0  # the next server may still want to read what this one wrote
             self.reader.free({id: flow.position for id, flow in self.flows.items()})
         return taken > 0
 
@@ -159,9 +162,10 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
                 break
             if _parent_gone(0.1):
                 return 0
+        parent = os.getppid()
         worker = Worker(
             Store(data_dir / "headrace.db"), Lake(data_dir), LogReader(data_dir / "log"), interval, commit_rows,
-            _tell_server,
+            _tell_server, orphaned=lambda: os.getppid() != parent,
         )  # fmt: skip
         pulling = Pulling(data_dir, worker.store, worker.lake, interval, commit_rows, _tell_server)
         worker.report({"event": "ready"})

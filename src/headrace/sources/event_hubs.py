@@ -16,7 +16,15 @@ from headrace.sources.contract import (
     Position,
     Settings,
 )
-from headrace.sources.event_hubs_client import Account, Extent, Unknown
+from headrace.sources.event_hubs_client import (
+    Account,
+    Extent,
+    Unknown,
+    auth_of,
+    group_of,
+    host_of,
+    hub_of,
+)
 from headrace.sources.event_hubs_receiver import Receiver
 
 SPEC_ID = "bf9f5905-92b7-48bf-bf20-455bc6b60a4e"
@@ -49,11 +57,11 @@ class EventHubsSource:
         """ConfigurationError for a reset that is neither `earliest` nor `latest`."""
         if reset not in (EARLIEST, LATEST):
             raise ConfigurationError(f"reset must be {EARLIEST} or {LATEST}, not {reset}")
-        extent = self._extent(partition)
+        extent = self.extent(partition)
         return Position(extent.oldest if reset == EARLIEST else extent.end)
 
     def end(self, partition: str) -> Position:
-        return Position(self._extent(partition).end)
+        return Position(self.extent(partition).end)
 
     def read(self, partition: str, position: Position, most: int, wait: float) -> Chunk:
         """Goes on with the receiver that stands at the position, or begins another one there."""
@@ -78,7 +86,8 @@ class EventHubsSource:
         for partition in list(self._receivers):
             self._drop(partition)
 
-    def _extent(self, partition: str) -> Extent:
+    def extent(self, partition: str) -> Extent:
+        """What the hub keeps of a partition; a reading that follows at once does not ask again."""
         extent = self._account.extent(partition)
         self._told[partition] = time.monotonic(), extent
         return extent
@@ -190,10 +199,9 @@ def _newest(source: EventHubsSource) -> list[tuple[str, Message]]:
     found: list[tuple[str, Message]] = []
     left: dict[str, tuple[Position, int]] = {}
     for partition in [partition.id for partition in source.partitions()][:PREVIEW_PARTITIONS]:
-        end = source.end(partition).offset
-        oldest = source.start(partition, EARLIEST).offset
-        if end > oldest:
-            left[partition] = Position(max(oldest, end - RECORDS)), end
+        extent = source.extent(partition)
+        if extent.end > extent.oldest:
+            left[partition] = Position(max(extent.oldest, extent.end - RECORDS)), extent.end
     while left and time.monotonic() < until:
         for partition, (position, end) in list(left.items()):
             chunk = source.read(partition, position, RECORDS, 0.1)
@@ -207,8 +215,8 @@ def _newest(source: EventHubsSource) -> list[tuple[str, Message]]:
 
 def exclusive(settings: Settings) -> str:
     """Namespace, hub and consumer group: one flow reads through a consumer group."""
-    account = Account(settings)
-    return f"{account.host}/{account.hub}/{account.group}".lower()
+    host = host_of(auth_of(settings))
+    return f"{host}/{hub_of(settings)}/{group_of(settings)}".lower()
 
 
 CONNECTOR = Connector("Azure Event Hubs", SPEC_ID, open_source, check, explore, exclusive)

@@ -211,9 +211,10 @@ class Client:
         return marks[1] if marks and marks[1] >= 0 else None
 
     def assign(self, topic: str, partition: int, offset: int | None) -> None:
-        """Fetches a partition from an offset on; with None no longer."""
+        """Fetches a partition from an offset on; with None no longer. What came of it before is forgotten."""
         from confluent_kafka import KafkaException, TopicPartition
 
+        self._waiting = [record for record in self._waiting if record.partition() != partition]
         try:
             if offset is None:
                 self.consumer.incremental_unassign([TopicPartition(topic, partition)])

@@ -65,6 +65,12 @@ MIGRATIONS: tuple[str, ...] = (
             WHERE org=OLD.org AND sandbox=OLD.sandbox AND kind=OLD.kind;
     END;
     """,
+    """
+    CREATE TABLE delivered (
+        flow_id TEXT NOT NULL, id TEXT NOT NULL, sent INTEGER NOT NULL, remembered INTEGER NOT NULL,
+        PRIMARY KEY (flow_id, id, sent)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -65,6 +65,8 @@ def _checked(request: Any, known: Mapping[str, Any]) -> str:
 def _call(outer: Call, request: Mapping[str, Any]) -> Call:
     path, _, query = str(request["resource"]).partition("?")
     given = request.get("headers") or {}
+    if not isinstance(given, dict):
+        raise refuse("The key 'headers' of a request must be an object.")
     headers = {str(name).lower(): str(value) for name, value in given.items()}
     pairs = [
         (name, value)

@@ -2,10 +2,11 @@
 
 import copy
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from headrace.errors import Terminal, Transient
 from headrace.http.contract import Answer, Call
 from headrace.http.patch import Operation
 from headrace.model.ids import hex_id, uuid_text
@@ -23,6 +24,9 @@ from headrace.services.flow.entities import (
     text,
 )
 from headrace.services.flow.faults import connector, invalid
+from headrace.sources.connectors import connector as connector_of
+from headrace.sources.connectors import known
+from headrace.sources.contract import Settings
 from headrace.store.documents import Document, Scope, Store
 
 SEALED = "$sealed"
@@ -182,10 +186,28 @@ class Connections:
         document = self.entities.get(scope_of(call.who), call.params["id"])
         if document.body["connectionSpec"]["id"] == specs.HTTP:
             return Answer(200, {"result": True})
-        raise connector(1305, "This connector is not built into this version; nothing was tested.")
+        spec_id = document.body["connectionSpec"]["id"]
+        if not known(spec_id):
+            raise connector(
+                1305, "This connector is not built into this version; nothing was tested."
+            )
+        try:
+            found = connector_of(spec_id)
+            found.check(self.settings(scope_of(call.who), document.id, {}))
+        except (Terminal, Transient) as error:
+            raise connector(1000, f"The connection does not work: {error}") from None
+        return Answer(200, {"result": True})
+
+    def settings(self, scope: Scope, id: str, params: Mapping[str, Any]) -> Settings:
+        """What a connector is called with for a base connection."""
+        auth = self.entities.get(scope, id).body.get("auth", {})
+        return Settings(auth.get("specName", ""), self.secrets(scope, id), params, "")
 
     def _sealed(self, form: dict[str, Any], params: dict[str, Any], id: str) -> dict[str, Any]:
-        secret = specs.secret_names(form)
+        # what the spec does not know may be anything: better masked than shown
+        secret = specs.secret_names(form) | (
+            params.keys() - form["spec"].get("properties", {}).keys()
+        )
         if any(isinstance(value, dict) and SEALED in value for value in params.values()):
             raise invalid(1100, f"A parameter cannot be an object with {SEALED}.")
         return {

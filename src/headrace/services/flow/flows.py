@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from headrace.errors import ApiError
+from headrace.errors import ApiError, Terminal
 from headrace.http.contract import Answer, Call
 from headrace.http.patch import Operation
 from headrace.model.flow import FlowRevision, Rule
@@ -22,7 +22,9 @@ from headrace.services.flow.entities import (
     text,
 )
 from headrace.services.flow.faults import connector, invalid
+from headrace.sources.connectors import connector as connector_of
 from headrace.sources.connectors import known
+from headrace.sources.contract import Settings
 from headrace.store.documents import Document, Scope, Store
 from headrace.store.revisions import Revisions
 from headrace.xdm.fields import Field
@@ -91,6 +93,7 @@ class Flows:
             made = self.entities.create(call.who, operated(out, "create"), id)
             if not is_draft:
                 made = self._revise(call, id)
+                self._check_alone(scope, id)
         self._on_change()
         return wire.written(made, 201)
 
@@ -127,8 +130,35 @@ class Flows:
             if op == "publish":
                 self._inherit(scope_of(call.who), made, made["flowSpec"]["id"], False)
                 made = self._revise(call, document.id)
+            if after == "enabled":
+                self._check_alone(scope_of(call.who), document.id)
         self._on_change()
         return wire.written(made)
+
+    def _check_alone(self, scope: Scope, id: str) -> None:
+        """A consumer group or a subscription serves one enabled flow, in whatever sandbox."""
+        mine = self._shared_resource(scope, self.entities.get(scope, id).body)
+        if mine is None:
+            return
+        for other_scope, other in self._store.everywhere("flows"):
+            if other.id == id or other.body.get("state") != "enabled":
+                continue
+            if self._shared_resource(other_scope, other.body) == mine:
+                raise connector(1000, f"The flow {other.id} reads {mine[1]} already.")
+
+    def _shared_resource(self, scope: Scope, body: Mapping[str, Any]) -> tuple[str, str] | None:
+        latest = self._revisions.latest(str(body["id"])) if "id" in body else None
+        if latest is None or not known(latest.source):
+            return None
+        auth = self._store.get(scope, "connections", str(body.get("baseConnectionId")))
+        form = auth.body.get("auth", {}) if auth else {}
+        params = {k: v for k, v in form.get("params", {}).items() if not isinstance(v, dict)}
+        settings = Settings(form.get("specName", ""), params, latest.source_params["params"], "")
+        try:
+            key = connector_of(latest.source).exclusive(settings)
+        except Terminal as error:
+            raise connector(1000, str(error)) from None
+        return (latest.source, key) if key else None
 
     def delete(self, call: Call) -> Answer:
         with self._store.transaction():

@@ -49,7 +49,7 @@ class FlowService:
         )
         self.sources = Legs(store, "sourceConnections")
         self.targets = Legs(store, "targetConnections")
-        self.explorer = Explorer(self.connections.entities)
+        self.explorer = Explorer(self.connections.entities, self.connections.settings)
         self._items = {
             "connections": self.connections.item,
             "sourceConnections": self.sources.item,

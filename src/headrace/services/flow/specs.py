@@ -136,7 +136,13 @@ CONNECTION_SPECS: tuple[dict[str, Any], ...] = (
             _auth(
                 "Aws Kinesis authentication credentials",
                 "KeyBased",
-                {"accessKeyId": TEXT, "secretKey": SECRET, "region": TEXT, "endpointUrl": TEXT},
+                {
+                    "accessKeyId": TEXT,
+                    "secretKey": SECRET,
+                    "region": TEXT,
+                    "sessionToken": SECRET,
+                    "endpointUrl": TEXT,
+                },
                 _KEY_NAMES,
             )
         ],

@@ -1,0 +1,44 @@
+"""Random rounds: seeds that once failed, and new ones."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.crash.loss_finder import SEEDS, play
+from tests.crash.rig import Rig
+
+ROUNDS = int(os.environ.get("HEADRACE_TEST_ROUNDS", "1"))
+SEED = int(os.environ.get("HEADRACE_TEST_SEED", str(random.randrange(2**31))))
+
+
+def known_seeds() -> list[tuple[int, int]]:
+    """(seed, records) of each line of the file."""
+    lines = [line.split("#")[0].split() for line in SEEDS.read_text().splitlines()]
+    return [(int(line[0]), int(line[1])) for line in lines if line]
+
+
+@pytest.mark.timeout(300 + 300 * ROUNDS)
+def test_p1_p2_p3_p5_hold_in_random_rounds(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    try:
+        for seed in range(SEED, SEED + ROUNDS):
+            done = play(rig, seed, 1000)
+            print(done)
+            assert done.well, str(done)
+            assert done.findings.acknowledged > 0
+    finally:
+        rig.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("seed", "records"), known_seeds())
+def test_a_seed_that_once_failed_is_well(tmp_path: Path, seed: int, records: int) -> None:
+    rig = Rig(tmp_path)
+    try:
+        done = play(rig, seed, records)
+        assert done.well, str(done)
+    finally:
+        rig.close()
