@@ -17,7 +17,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from headrace.disk import local_path
-from headrace.lake import commit as commits
 from headrace.lake.catalog import Lake
 from headrace.lake.commit import CommitBatch, Committer
 from headrace.lake.query import load_extensions
@@ -145,7 +144,6 @@ def main() -> None:
         "--interval", type=float, default=2.0, help="seconds that a commit stands for"
     )
     options = parser.parse_args()
-    commits.EXPIRE_EVERY = 10**12  # what is measured is upkeep alone
     off = options.commits if options.off is None else options.off
     for name, count, tend in (("on", options.commits, True), ("off", off, False)):
         if count:

@@ -19,7 +19,7 @@ from tests.journey.openapi_samples import RULES, existing, samples
 SERVICES = ["ims", "sandbox", "registry", "catalog", "identity", "conversion", "flow", "plain"]
 """The tags of the document."""
 
-SECONDS = 40.0
+SECONDS = 16.0
 EXAMPLES = 25
 GATEWAY = ("x-api-key", "x-gw-ims-org-id", "x-sandbox-name")
 

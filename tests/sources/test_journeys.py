@@ -1,57 +1,53 @@
 """Every source end to end: through the public API, with an independent producer, over kills of the server.
 
-The brokers: noida-db for Kafka and roto-aws for Kinesis (implementations by others, not the vendors' own services).
-Records are few here; `HEADRACE_TEST_RECORDS` makes the run longer.
+The brokers and emulators are told in `streams`. Few records every day; `-m slow` (or HEADRACE_TEST_SLOW=1) runs the
+long version too. HEADRACE_TEST_RECORDS and HEADRACE_TEST_KILLS set the size of either.
 """
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from headrace.testing.server import PulledSource
+from . import journey, streams
 
-from . import journey
-from .kafka_broker import SERVER, Broker
+SIZES = [
+    pytest.param((1_500, 2), id="everyday"),
+    pytest.param((20_000, 5), id="long", marks=[pytest.mark.slow, pytest.mark.timeout(1500)]),
+]
 
-RECORDS = int(os.environ.get("HEADRACE_TEST_RECORDS", "3000"))
-KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "2"))
-KAFKA = "4d1f7c0a-93be-4a5e-8f5d-7b6a2c90e1d3"
+
+@pytest.fixture
+def size(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """Records and kills."""
+    marked = request.node.get_closest_marker("slow") is not None
+    chosen = os.environ.get("HEADRACE_TEST_SLOW") == "1" or "slow" in request.config.getoption("-m")
+    if marked and not chosen:
+        pytest.skip("slow: run with -m slow")
+    records, kills = request.param
+    given = os.environ.get
+    return (
+        int(given("HEADRACE_TEST_RECORDS", records)),
+        int(given("HEADRACE_TEST_KILLS", kills)),
+    )
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.skipif(SERVER is None, reason="the test servers are not installed")
-def test_records_of_a_kafka_topic_land_once_and_in_order_over_kills(tmp_path: Path) -> None:
-    from confluent_kafka import Producer
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    (tmp_path / "broker").mkdir()
-    broker = Broker(tmp_path / "broker").start()
-    try:
-        client = {"bootstrap.servers": broker.address, "log_level": 0}
-        admin = AdminClient(client)
-        for future in admin.create_topics([NewTopic("events", 4, 1)]).values():
-            future.result(20)
-        producer = Producer({**client, "acks": "all", "linger.ms": 5})
-        sent = 0
-
-        def produce(bodies: Sequence[bytes]) -> None:
-            nonlocal sent
-            for body in bodies:
-                producer.produce("events", body, partition=sent % 4)
-                sent += 1
-            assert producer.flush(60) == 0
-
-        source = PulledSource(
-            KAFKA,
-            "Kafka No Authentication",
-            {"bootstrapServers": broker.address},
-            {"topic": "events"},
-        )
+@pytest.mark.parametrize("size", SIZES, indirect=True)
+@pytest.mark.parametrize("name", streams.named("kafka", "kinesis", "event_hubs", "pubsub"))
+def test_records_land_once_and_in_order_over_kills(
+    name: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    records, kills = size
+    with streams.STREAMS[name](tmp_path) as stream:
         found = journey.run(
-            tmp_path, source, produce, records=RECORDS, kills=KILLS, seed=7, egress=broker.address
-        )
-    finally:
-        broker.stop()
-    journey.check(found, RECORDS)
+            tmp_path, stream.source, stream.produce, records=records, kills=kills, seed=7,
+            meanwhile=stream.reshape, egress=stream.egress,
+        )  # fmt: skip
+        parents = stream.parents()
+    journey.check(found, records, by_key=name == "pubsub")
+    journey.check_parents_first(found, parents)
+    if name == "kinesis":
+        children = [id for id, before in parents.items() if before]
+        assert len(children) >= 3, "a split and a merge"
+        assert {row["p"] for row in found.rows} & set(children), "nothing came of a child"

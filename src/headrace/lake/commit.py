@@ -29,13 +29,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from headrace.errors import HeadraceError, Transient
 from headrace.lake.catalog import Lake
 from headrace.lake.transaction import CachedTransaction
-from headrace.lake.upkeep import tend
 from headrace.lake.watermark import Watermark, current, key
 from headrace.lake.write import write_parquet
 from headrace.testing.crashpoints import reach
 
 ATTEMPTS = 8
-EXPIRE_EVERY = 20
 
 
 class AssertWatermark(ValidatableTableRequirement):
@@ -106,7 +104,6 @@ class Committer:
         self._dataset_id = dataset_id
         self._flow_id = flow_id
         self._sleep = sleep
-        self._commits = 0
 
     def position(self) -> Watermark:
         """Where the flow stands; WatermarkConflict when the table was changed outside."""
@@ -137,10 +134,6 @@ class Committer:
         reach("after-failed-commit")
         self._commit_good(good, batch, watermark, result)
         reach("after-good-commit")
-        self._commits += 1
-        if self._commits % EXPIRE_EVERY == 0:
-            for suffix in ("", "_failed"):
-                tend(self._load(suffix))
         result.seconds = time.monotonic() - started
         return result
 

@@ -10,6 +10,7 @@ from typing import Any
 from headrace.errors import HeadraceError, Terminal, Transient, WatermarkConflict
 from headrace.lake.catalog import Lake
 from headrace.lake.commit import CommitBatch, Committer, Stale
+from headrace.lake.upkeep import Upkeep
 from headrace.lake.watermark import Watermark
 from headrace.log.frames import LOG_PARTITION
 from headrace.model.ids import ulid
@@ -67,6 +68,7 @@ class Lander:
     store: Store
     lake: Lake
     report: Report
+    upkeep: Upkeep
 
     def open(self, pipeline: Pipeline) -> FlowState:
         """A flow at its watermark; `stopped` when table and rows disagree about it."""
@@ -83,6 +85,8 @@ class Lander:
                     f"the table has no watermark, yet records up to {landed} have landed in it"
                 )
             position = watermark.offsets.get(LOG_PARTITION, 0)
+            for name in (pinned.dataset_id, f"{pinned.dataset_id}_failed"):
+                self.upkeep.note(pinned.sandbox, name)
             commits.recover(self.store, pinned.flow_id, pinned.dataset_id, watermark, position)
         except Terminal as error:
             stopped = str(error)
@@ -120,8 +124,13 @@ class Lander:
             flow.batch, flow.next, flow.failures, flow.retry_at = None, {}, 0, 0.0
             if batch is not None:
                 commits.record(self.store, batch, result, started)
+            pinned = flow.pipeline.revision
+            self.upkeep.note(pinned.sandbox, pinned.dataset_id)
+            if result.failed_files:
+                self.upkeep.note(pinned.sandbox, f"{pinned.dataset_id}_failed")
             outcome = Outcome.LANDED
-        self.tell(flow)
+        if outcome is not Outcome.WAITING:  # that would say that the trouble just reported is over
+            self.tell(flow)
         return outcome
 
     def _commit(self, flow: FlowState, batch: Batch | None) -> CommitBatch:

@@ -74,6 +74,8 @@ class Puller:
         self._changed = threading.Condition()
         self._ending = False
         self._source: Source | None = None
+        self.recovered = False
+        """Set when reading goes on after a failure that was reported; whoever has seen it sets it back."""
         self._thread = threading.Thread(target=self._run, name="puller", daemon=True)
 
     def start(self) -> "Puller":
@@ -115,23 +117,26 @@ class Puller:
                 if self._source is None:
                     self._source = self.open_source()
                 moved = self._round(self._source)
+                self.recovered |= failures > 0
                 failures = 0
                 if not moved:
                     self._pause(IDLE_WAIT / 5)
             except Transient as error:
                 failures += 1
-                self.report(str(error))
-                self._drop_source()
-                self._pause(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
+                self._fail(str(error), failures)
             except Terminal as error:
                 self._put(Stopped(str(error)))
                 break
             except Exception as error:  # a defect of a connector must not end in silence
                 failures += 1
-                self.report(f"the source failed unexpectedly: {type(error).__name__}")
-                self._drop_source()
-                self._pause(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
+                self._fail(f"the source failed unexpectedly: {type(error).__name__}", failures)
         self._drop_source()
+
+    def _fail(self, reason: str, failures: int) -> None:
+        self.recovered = False
+        self.report(reason)
+        self._drop_source()
+        self._pause(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
 
     def _round(self, source: Source) -> bool:
         """Read every partition that may be read, once over; whether anything came."""
@@ -168,6 +173,13 @@ class Puller:
             self._put(Begun(dict(begin)))
             self.positions |= begin
             self.first = False
+        for id, position in self.positions.items():
+            if id not in listed and not position.ended:
+                # what came after the position, if anything, went with it: that must not pass in silence
+                raise Terminal(
+                    f"the source no longer has partition {id}, which was read up to {position.offset}"
+                    " and not to its end"
+                )
         for id, partition in listed.items():
             if id not in self.positions and self._drained(partition.parents, listed):
                 self.positions[id] = source.start(id, EARLIEST)

@@ -13,7 +13,9 @@ from typing import Any, cast
 
 from headrace.errors import Terminal
 from headrace.lake.catalog import Lake
+from headrace.lake.upkeep import Upkeep
 from headrace.log.frames import LOG_PARTITION
+from headrace.runtime import commits
 from headrace.runtime.landing import FlowState, Lander, Outcome
 from headrace.runtime.opening import settings_of, source_of
 from headrace.runtime.pipeline import Pipeline
@@ -61,10 +63,11 @@ class Pulling:
     interval: float
     commit_rows: int
     report: Report
+    upkeep: Upkeep
     flows: dict[str, PullFlow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._lander = Lander(self.store, self.lake, self.report)
+        self._lander = Lander(self.store, self.lake, self.report, self.upkeep)
         self._revisions = Revisions(self.store)
         self._looked = 0.0
         self._state: Any = None
@@ -106,12 +109,18 @@ class Pulling:
                 wanted[document.id] = (int(body["revision"]), base.version if base else -1)
         for id in self.flows.keys() - wanted.keys():
             self._end(id)
+        for id in self._stopped.keys() - wanted.keys():
+            del self._stopped[id]  # to be tried again when it is enabled
+            self._tell_stopped(id, None)
         for id, want in wanted.items():
             running = self.flows.get(id)
             if running is None and self._stopped.get(id) != want:
                 self._begin(id, want)
             elif running is not None and running.want != want:
-                self._revise(running, want)
+                try:
+                    self._revise(running, want)
+                except Terminal as error:
+                    self._stop(id, want, str(error))
 
     def _begin(self, id: str, want: Wanted) -> None:
         try:
@@ -183,12 +192,14 @@ class Pulling:
             running.state.stopped = reason
             self._lander.tell(running.state)
         else:
-            self.report(
-                {
-                    "event": "flow", "flow": id, "position": 0, "landed": 0, "failed": 0, "sequence": 0,
-                    "warnings": 0, "stopped": reason,
-                }
-            )  # fmt: skip
+            self._tell_stopped(id, reason)
+
+    def _tell_stopped(self, id: str, reason: str | None) -> None:
+        """Why a flow that has no reader has none; None when nothing is wrong with it any more."""
+        known = commits.totals(self.store).get(id, {})
+        names = ("position", "landed", "failed", "sequence", "warnings")
+        counts = {name: known.get(name, 0) for name in names}
+        self.report({"event": "flow", "flow": id, **counts, "stopped": reason})
 
     # -- reading and landing --------------------------------------------------------------------------------
 
@@ -260,4 +271,9 @@ class Pulling:
         lag = {
             id: [found.records, found.milliseconds] for id, found in dict(flow.puller.lag).items()
         }
+        if flow.puller.recovered and not flow.state.failures:
+            flow.puller.recovered = False
+            self._lander.tell(
+                flow.state
+            )  # the trouble that was reported is over, though nothing lands
         self.report({"event": "lag", "flow": flow.state.flow_id, "partitions": lag})

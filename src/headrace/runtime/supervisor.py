@@ -102,6 +102,11 @@ class Supervisor:
             logger.warning(
                 "flow %s: landing failed, will retry: %s", event["flow"], event["reason"]
             )
+        elif kind == "upkeep":
+            logger.warning(
+                "upkeep of a table failed, will retry",
+                extra=fields(table=".".join(event["table"]), reason=event["reason"]),
+            )
         elif kind == "lag":
             partitions = event["partitions"]
             self.lag[event["flow"]] = {id: (lag[0], lag[1]) for id, lag in partitions.items()}

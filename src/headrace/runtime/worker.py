@@ -22,6 +22,7 @@ from typing import Any
 
 from headrace.errors import Terminal
 from headrace.lake.catalog import Lake
+from headrace.lake.upkeep import Upkeep
 from headrace.log.frames import LOG_PARTITION, Frame
 from headrace.log.reader import LogReader
 from headrace.runtime.landing import FlowState, Lander, Outcome
@@ -48,12 +49,14 @@ class Worker:
     flows: dict[str, FlowState] = field(default_factory=dict)
     pipelines: dict[tuple[str, int], Pipeline] = field(default_factory=dict)
     orphaned: Callable[[], bool] = lambda: False
+    upkeep: Upkeep | None = None
 
     def __post_init__(self) -> None:
         self._revisions = Revisions(self.store)
         self._freed = time.monotonic()
         self._held: deque[Frame] = deque()
-        self._lander = Lander(self.store, self.lake, self.report)
+        self.upkeep = self.upkeep or Upkeep(self.lake)
+        self._lander = Lander(self.store, self.lake, self.report, self.upkeep)
 
     def step(self) -> bool:
         """One round: read, run, land what is due. True when there was something to read."""
@@ -167,13 +170,23 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
             Store(data_dir / "headrace.db"), Lake(data_dir), LogReader(data_dir / "log"), interval, commit_rows,
             _tell_server, orphaned=lambda: os.getppid() != parent,
         )  # fmt: skip
-        pulling = Pulling(data_dir, worker.store, worker.lake, interval, commit_rows, _tell_server)
+        upkeep = worker.upkeep or Upkeep(worker.lake)
+        pulling = Pulling(
+            data_dir, worker.store, worker.lake, interval, commit_rows, _tell_server, upkeep
+        )
         worker.report({"event": "ready"})
         gc.collect()
         gc.freeze()
         while not stopping:
             busy = worker.step()
             busy |= pulling.step()
+            done = upkeep.step(busy=busy)
+            if done is not None:
+                busy = True
+                if done.what == "failed":
+                    worker.report(
+                        {"event": "upkeep", "table": list(done.table), "reason": done.detail}
+                    )
             if not busy and _parent_gone(0.01):
                 stopping = True
         if not _parent_gone(0):
@@ -181,6 +194,7 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
                 pass
             worker.finish()
             pulling.finish()
+        upkeep.close()
         worker.reader.close()
     return 0
 

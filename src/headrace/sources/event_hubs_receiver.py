@@ -183,7 +183,8 @@ def body_of(event: "EventData") -> bytes:
 
 
 def milliseconds(moment: Any) -> int:
-    return round(moment.timestamp() * 1000)
+    seconds: float = moment.timestamp()
+    return round(seconds * 1000)
 
 
 def _plain(value: Any) -> Any:

@@ -289,9 +289,12 @@ class Connection:
         )  # fmt: skip
 
     def _store(self, link: Link, message: bytes) -> None:
-        found = list(amqp.sections(message))
+        found: list[tuple[Any, Any, Any]] = list(amqp.sections(message))
         batch = [value for code, value, _ in found if code == Section.DATA]
-        key = next((v for code, v, _ in found if code == Section.MESSAGE_ANNOTATIONS), {}).get("x-opt-partition-key")  # fmt: skip
+        notes: dict[Any, Any] = next(
+            (v for code, v, _ in found if code == Section.MESSAGE_ANNOTATIONS), {}
+        )
+        key = notes.get("x-opt-partition-key")
         messages = batch if link.format == amqp.BATCH_FORMAT else [message]
         if link.hub:
             self._emulator.append(link.hub, link.partition, messages, key)

@@ -23,6 +23,7 @@ from headrace.xdm.fields import Field
 BASE = "/data/foundation/flowservice"
 HTTP = {"id": "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb", "version": "1.0"}
 LAKE = {"id": "c604ff05-7f1a-43c0-8e18-33bf874cb11c", "version": "1.0"}
+SNOWFLAKE = {"id": "51ae16c2-bdad-42fd-9fce-8d5dfddaf140", "version": "1.0"}
 KINESIS = {"id": "86043421-563b-46ec-8e6c-e23184711bf6", "version": "1.0"}
 GENERIC = {"id": "e77fd9d2-22a8-11ed-861d-0242ac120002", "version": "1.0"}
 MAPPED = {"id": "c1a19761-d2c7-4702-b9fa-fe91f0613e81", "version": "1.0"}

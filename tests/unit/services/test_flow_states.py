@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.unit.services.flow_site import GENERIC, HTTP, KINESIS, LAKE, MAPPED, PLAIN, Site, code
+from tests.unit.services.flow_site import (
+    GENERIC,
+    HTTP,
+    KINESIS,
+    LAKE,
+    MAPPED,
+    PLAIN,
+    SNOWFLAKE,
+    Site,
+    code,
+)
 
 
 @pytest.fixture
@@ -229,9 +239,9 @@ def test_exploring_says_why_there_is_nothing_to_see(site: Site) -> None:
     assert code(site.send("GET", f"{inlet}/explore?objectType=root")) == "CONNECTOR-1336-400"
     assert code(site.send("GET", f"{inlet}/configs")) == "CONNECTOR-1398-400"
     assert site.get(f"{inlet}/test") == {"result": True}
-    keys = {"accessKeyId": "a", "secretKey": "s", "region": "r"}
-    auth = {"specName": "Aws Kinesis authentication credentials", "params": keys}
-    body = {"name": "k", "connectionSpec": KINESIS, "auth": auth}
+    keys = {"account": "a", "database": "d", "warehouse": "w", "username": "u", "password": "s"}
+    auth = {"specName": "Basic Authentication for Snowflake", "params": keys}
+    body = {"name": "k", "connectionSpec": SNOWFLAKE, "auth": auth}
     queue = f"/connections/{site.post('/connections', body)}"
     for query, number in (
         ("", 1304), ("?objectType=blob", 1358), ("?objectType=TABLE", 1337),

@@ -2,7 +2,7 @@
 
 import copy
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +34,8 @@ MASK = "******"
 STATES = ("enabled", "disabled", "initializing")
 _PATCHABLE = frozenset({"name", "description", "auth"})
 _INLET = ("inletId", "inletUrl")
+_PORTS = {"amqps": 5671, "amqp": 5672, "https": 443, "http": 80}
+"""Ports of addresses that name none."""
 
 
 def spec_of(body: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class Connections:
             check(form["spec"], params, "auth.params")
             assert isinstance(params, dict)
             if not is_draft:
-                self._reachable(params)
+                self._reachable(spec, params)
             params = _completed(spec, params, name, hex_id(64))
             out["auth"] = {"specName": form["name"], "params": self._sealed(form, params, id)}
         created = self.entities.create(call.who, out, id)
@@ -142,7 +144,7 @@ class Connections:
                     new[key] = by_name[key]
         check(form["spec"], new, "auth.params", 1455)
         if body["state"] != "draft":
-            self._reachable(new)
+            self._reachable(spec, new)
         old = document.body["auth"]["params"]
         new = _completed(spec, new, name, old.get("inletId"))
         opened = {key: value for key, value in new.items() if not _is_token(value, kept)}
@@ -157,7 +159,8 @@ class Connections:
 
     def _publishable(self, document: Document) -> None:
         """A draft names hosts unchecked; they are checked before it can be used."""
-        self._reachable(document.body.get("auth", {}).get("params", {}))
+        spec = specs.BY_ID[document.body["connectionSpec"]["id"]]
+        self._reachable(spec, document.body.get("auth", {}).get("params", {}))
 
     def item(self, document: Document) -> dict[str, Any]:
         """The connection as answered, secrets masked."""
@@ -215,19 +218,26 @@ class Connections:
             for key, value in params.items()
         }
 
-    def _reachable(self, params: dict[str, Any]) -> None:
-        targets: list[tuple[str, int]] = []
+    def _reachable(self, spec: dict[str, Any], params: dict[str, Any]) -> None:
         try:
-            if params.get("endpointUrl"):
-                parts = urlsplit(params["endpointUrl"])
-                targets.append((parts.hostname or "", parts.port or 443))
-            for entry in filter(None, str(params.get("bootstrapServers", "")).split(",")):
-                parts = urlsplit(f"//{entry.strip()}")
-                targets.append((parts.hostname or "", parts.port or 9092))
-            for host, port in targets:
+            for host, port in _targets(spec["id"], params):
                 self._egress.check_literal(host, port)
         except (EgressRefused, ValueError) as error:
             raise invalid(1100, str(error)) from None
+
+
+def _targets(spec_id: str, params: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Hosts and ports that a connection makes its reader connect to; ValueError for what is no address."""
+    ports = _PORTS | ({"": 8085, "http": 8085} if spec_id == specs.PUBSUB else {"": 443})
+    if given := str(params.get("endpointUrl") or "").strip():
+        parts = urlsplit(given if "://" in given else f"//{given}")
+        yield parts.hostname or "", parts.port or ports.get(parts.scheme, 443)
+    namespace = str(params.get("namespace") or "").strip().removeprefix("sb://").rstrip("/")
+    if spec_id == specs.EVENT_HUBS and "." in namespace:  # a whole host name
+        yield namespace, _PORTS["amqps"]
+    for entry in filter(None, str(params.get("bootstrapServers", "")).split(",")):
+        parts = urlsplit(f"//{entry.strip()}")
+        yield parts.hostname or "", parts.port or 9092
 
 
 def _is_token(value: Any, kept: dict[str, dict[str, Any]]) -> bool:

@@ -57,7 +57,7 @@ class Explorer:
     def configs(self, call: Call) -> Answer:
         """Columns of a connection that has them; 1398 where messages have no fixed form."""
         spec = self._spec(call)
-        if spec["id"] in _NOTHING_THERE:
+        if spec["id"] in _NOTHING_THERE or known(str(spec["id"])):
             raise connector(1398, f"{spec['name']} has no configurations.")
         raise self._not_built(spec["name"])
 

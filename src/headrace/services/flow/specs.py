@@ -96,6 +96,15 @@ _KEY_NAMES = ["accessKeyId", "secretKey", "region"]
 _AAD = {"tenantId": TEXT, "clientId": TEXT, "clientSecretValue": SECRET, "namespace": TEXT}
 _HUB = {"eventHubName": TEXT, "bootstrapServers": TEXT}
 _SAS = {"sasKeyName": TEXT, "sasKey": SECRET, "namespace": TEXT}
+_AMQP = {
+    "endpointUrl": {
+        **TEXT,
+        "description": "amqps://host[:port]; amqp:// without TLS, for emulators, with a key only",
+    }
+}
+_CA = {
+    "caCertificate": {**TEXT, "description": "PEM text of an authority the system does not know"}
+}
 _PROJECT = {"projectId": TEXT, "credentials": SECRET, "endpointUrl": TEXT}
 _TOPIC = {"credentials": SECRET, "topicName": TEXT, "subscriptionName": TEXT, "endpointUrl": TEXT}
 _EITHER_TOPIC = [{"required": ["topicName"]}, {"required": ["subscriptionName"]}]
@@ -153,17 +162,22 @@ CONNECTION_SPECS: tuple[dict[str, Any], ...] = (
         "Azure Event Hubs",
         "Cloud Storage",
         [
-            _auth("Azure EventHub authentication credentials", "KeyBased", _SAS | _HUB, list(_SAS)),
+            _auth(
+                "Azure EventHub authentication credentials",
+                "KeyBased",
+                _SAS | _HUB | _AMQP,
+                list(_SAS),
+            ),
             _auth(
                 "Event Hub Azure Active Directory Auth",
                 "OAuth2",
-                {**_AAD, "bootstrapServers": TEXT},
+                {**_AAD, "bootstrapServers": TEXT, **_AMQP},
                 list(_AAD),
             ),
             _auth(
                 "Event Hub Scoped Azure Active Directory Auth",
                 "OAuth2",
-                _AAD | _HUB,
+                _AAD | _HUB | _AMQP,
                 [*_AAD, "eventHubName"],
             ),
         ],
@@ -212,7 +226,11 @@ CONNECTION_SPECS: tuple[dict[str, Any], ...] = (
             _auth(
                 "Kafka No Authentication",
                 "KeyBased",
-                {"bootstrapServers": TEXT},
+                {
+                    "bootstrapServers": TEXT,
+                    "securityProtocol": {"enum": ["PLAINTEXT", "SSL"]},
+                    **_CA,
+                },
                 ["bootstrapServers"],
             ),
             _auth(
@@ -224,6 +242,7 @@ CONNECTION_SPECS: tuple[dict[str, Any], ...] = (
                     "saslMechanism": {"enum": ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]},
                     "username": TEXT,
                     "password": SECRET,
+                    **_CA,
                 },
                 ["bootstrapServers", "username", "password"],
             ),
