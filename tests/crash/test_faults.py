@@ -19,7 +19,7 @@ from headrace.log.segments import segments
 from headrace.testing.oracle import Answer, Findings, rows_of
 from tests.crash.rig import Rig, wait_for
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,21 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
-from headrace.xdm.check import FORMATS, Violation, conform, parse_date_time, pattern_matches
+from headrace.xdm.check import (
+    FORMATS,
+    MATCHES,
+    Violation,
+    conform,
+    parse_date_time,
+    pattern_matches,
+)
 from headrace.xdm.fields import INTEGER_BOUNDS, Field
 
 MOST_DAYS = 50_000
 """Dates whose text is remembered."""
+
+DEEPEST = 6
+"""Levels in one function: Python limits how deeply blocks may be nested."""
 
 UNROLLED = 24
 """An object with more properties than this is walked by the keys that a record has, not by those of the schema."""
@@ -43,7 +53,7 @@ def validator(tree: Field) -> Callable[[dict[str, Any]], tuple[dict[str, Any], l
 
 
 class _Writer:
-    """Writes one function for a tree: objects in line, one function more for the elements of arrays and maps."""
+    """Writes one function for a tree, everything in line but the properties of very wide objects."""
 
     def __init__(self) -> None:
         self._globals: dict[str, Any] = {
@@ -70,11 +80,14 @@ class _Writer:
         """Statements that check the object in `v{depth}`."""
         v = f"v{depth}"
         lines = [f"if type({v}) is not dict: raise Doubt"]
-        if field.properties:
-            wide = len(field.properties) > UNROLLED
-            lines += self._by_keys(field, v) if wide else self._unrolled(field, depth)
+        unrolled = 0 < len(field.properties) <= UNROLLED
+        if unrolled:
+            lines += self._unrolled(field, depth)
+        elif field.properties:
+            lines += self._by_keys(field, v)
         for required in field.required:
-            lines.append(f"if {v}.get({self.constant(required)}) is None: raise Doubt")
+            if not unrolled or required not in field.properties:
+                lines.append(f"if {v}.get({self.constant(required)}) is None: raise Doubt")
         return lines
 
     def _unrolled(self, field: Field, depth: int) -> list[str]:
@@ -84,6 +97,8 @@ class _Writer:
             key = self.constant(property)
             lines += [f"{x} = {v}.get({key})", f"if {x} is not None:", f" {n} += 1"]
             lines += [f" {line}" for line in self._value(child, x, f"{v}[{key}]", depth)]
+            if property in field.required:
+                lines.append("else: raise Doubt")
         allowed = self.constant(frozenset(field.properties))
         return [*lines, f"if {n} != len({v}) and not {allowed}.issuperset({v}): raise Doubt"]
 
@@ -101,10 +116,13 @@ class _Writer:
 
     def _value(self, field: Field, x: str, place: str, depth: int) -> list[str]:
         """Statements that check the value `x`, which stands at `place`, and write another form of it there."""
+        if depth >= DEEPEST and field.kind in ("object", "array", "map"):
+            body = self._value(field, "x0", "", 0)
+            return [f"{self._define('x0', body)}({x})"]
         if field.kind == "object":
             return [f"v{depth + 1} = {x}", *self._object(field, depth + 1)]
         if field.kind in ("array", "map"):
-            return self._elements(field, x)
+            return self._elements(field, x, depth)
         if field.kind == "date-time":
             return [
                 f"if type({x}) is str and {x}[10] == 'T' and {x}[7] == '-' and {x}[-1] == 'Z' and"
@@ -121,17 +139,22 @@ class _Writer:
             return [f"if type({x}) is not bool: raise Doubt"]
         return [f"if type({x}) is not str: raise Doubt", *self._text(field, x)]
 
-    def _elements(self, field: Field, x: str) -> list[str]:
+    def _elements(self, field: Field, x: str, depth: int) -> list[str]:
+        """A loop over an array's elements or a map's values, with their places only where one may be rewritten."""
         array = field.kind == "array"
         inner = field.items if array else field.values
         if inner is None:
             return ["raise Doubt"]
-        body = [
-            f"if type(a) is not {'list' if array else 'dict'}: raise Doubt",
-            f"for k, x0 in {'enumerate(a)' if array else 'a.items()'}:", " if x0 is not None:",
-            *[f"  {line}" for line in self._value(inner, "x0", "a[k]", 0)],
+        a, k, e = f"a{depth}", f"k{depth}", f"x{depth + 1}"
+        checks = self._value(inner, e, f"{a}[{k}]", depth + 1)
+        if any(f"{a}[{k}]" in line for line in checks):
+            loop = f"for {k}, {e} in {f'enumerate({a})' if array else f'{a}.items()'}:"
+        else:
+            loop = f"for {e} in {a if array else f'{a}.values()'}:"
+        return [
+            f"{a} = {x}", f"if type({a}) is not {'list' if array else 'dict'}: raise Doubt",
+            loop, f" if {e} is not None:", *(f"  {line}" for line in checks),
         ]  # fmt: skip
-        return [f"{self._define('a', body)}({x})"]
 
     def _text(self, field: Field, x: str) -> list[str]:
         tests = []
@@ -144,7 +167,13 @@ class _Writer:
         if field.pattern is not None:
             tests.append(f"not {self.constant(pattern_matches(field.pattern))}({x})")
         if field.format in FORMATS:
-            tests.append(f"not {self.constant(FORMATS[field.format])}({x})")
+            check = MATCHES.get(field.format)
+            found = (
+                f"{self.constant(check)}({x}) is None"
+                if check
+                else f"not {self.constant(FORMATS[field.format])}({x})"
+            )
+            tests.append(found)
         return [f"if {' or '.join(tests)}: raise Doubt"] if tests else []
 
 

@@ -107,9 +107,15 @@ def _is_format(check: Callable[[str], Any]) -> Callable[[str], bool]:
     return passes
 
 
+MATCHES: dict[str, Callable[[str], re.Match[str] | None]] = {
+    "email": _EMAIL.fullmatch,
+    "uri": _URI.fullmatch,
+}
+"""Formats that are one regular expression."""
+
 FORMATS: dict[str, Callable[[str], bool]] = {
-    "email": lambda text: _EMAIL.fullmatch(text) is not None,
-    "uri": lambda text: _URI.fullmatch(text) is not None,
+    "email": lambda text: MATCHES["email"](text) is not None,
+    "uri": lambda text: MATCHES["uri"](text) is not None,
     "uuid": _is_format(uuid.UUID),
     "ipv4": _is_format(ipaddress.IPv4Address),
     "ipv6": _is_format(ipaddress.IPv6Address),

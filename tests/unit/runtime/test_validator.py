@@ -2,8 +2,9 @@
 
 import copy
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +91,21 @@ def test_wide_objects_are_checked_like_narrow_ones() -> None:
     assert [v.keyword for v in check({"p2": "x", "p1": 1})[1]] == ["type"]
     assert [v.keyword for v in check({"other": 1, "p1": 1})[1]] == ["additionalProperties"]
     assert [v.keyword for v in check({"p2": 1})[1]] == ["required"]
+
+
+@pytest.mark.parametrize("kind", ["object", "array", "map"])
+def test_deeply_nested_schemas_are_checked_to_the_bottom(kind: str) -> None:
+    field, good, bad = Field("int"), cast(Any, 1), cast(Any, "x")
+    for _ in range(60):
+        if kind == "object":
+            field, good, bad = Field("object", properties={"a": field}), {"a": good}, {"a": bad}
+        elif kind == "array":
+            field, good, bad = Field("array", items=field), [good], [bad]
+        else:
+            field, good, bad = Field("map", values=field), {"k": good}, {"k": bad}
+    check = validator(Field("object", properties={"f": field}))
+    assert check({"f": good}) == ({"f": good}, [])
+    assert [v.keyword for v in check({"f": bad})[1]] == ["type"]
 
 
 def test_date_times_that_arrow_reads_stay_text_and_others_become_instants() -> None:
