@@ -1,5 +1,6 @@
 """A real server for the tests that speak to one as a client would."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +23,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def platform(server: ServerProcess) -> PlatformClient:
     """The bootstrap client, with a token."""
     return PlatformClient(server.credentials())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long runs are left out of the everyday suite: `-m slow` or HEADRACE_TEST_SLOW=1 runs them."""
+    if os.environ.get("HEADRACE_TEST_SLOW") == "1" or "slow" in (config.getoption("-m") or ""):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with -m slow"))

@@ -36,6 +36,8 @@ from headrace.testing.event_hubs import Emulator
 from headrace.testing.source_harness import read_until
 from headrace.testing.sources import applicable
 
+pytestmark = pytest.mark.slow
+
 KEY = "c2VjcmV0LWtleS1vZi10ZXN0cw=="
 OTHER_KEY = "YW5vdGhlci1rZXktb2YtdGVzdHM="
 GROUPS = ("$Default", "flows")

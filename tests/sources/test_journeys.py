@@ -32,9 +32,19 @@ def size(request: pytest.FixtureRequest) -> tuple[int, int]:
     )
 
 
+NAMES = [
+    *streams.named("kinesis"),
+    *(
+        pytest.param(*found.values, marks=[*found.marks, pytest.mark.slow])
+        for found in streams.named("kafka", "event_hubs", "pubsub")
+    ),
+]
+"""Kinesis, with shards that split and merge, every day; the others in the long runs."""
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("size", SIZES, indirect=True)
-@pytest.mark.parametrize("name", streams.named("kafka", "kinesis", "event_hubs", "pubsub"))
+@pytest.mark.parametrize("name", NAMES)
 def test_records_land_once_and_in_order_over_kills(
     name: str, size: tuple[int, int], tmp_path: Path
 ) -> None:

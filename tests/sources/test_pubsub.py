@@ -34,6 +34,8 @@ from headrace.store.documents import Scope, Store
 from headrace.store.revisions import Revisions
 from tests.sources.pubsub_emulator import PROJECT, Emulator, emulator, missing
 
+pytestmark = pytest.mark.slow
+
 PROJECT_AUTH = "Project Based Authentication"
 SCOPED_AUTH = "Topic & Subscription Based Authentication"
 

@@ -231,13 +231,14 @@ def _targets(spec_id: str, params: Mapping[str, Any]) -> Iterator[tuple[str, int
     ports = _PORTS | ({"": 8085, "http": 8085} if spec_id == specs.PUBSUB else {"": 443})
     if given := str(params.get("endpointUrl") or "").strip():
         parts = urlsplit(given if "://" in given else f"//{given}")
-        yield parts.hostname or "", parts.port or ports.get(parts.scheme, 443)
+        default = ports.get(parts.scheme, 443)
+        yield parts.hostname or "", default if parts.port is None else parts.port
     namespace = str(params.get("namespace") or "").strip().removeprefix("sb://").rstrip("/")
     if spec_id == specs.EVENT_HUBS and "." in namespace:  # a whole host name
         yield namespace, _PORTS["amqps"]
     for entry in filter(None, str(params.get("bootstrapServers", "")).split(",")):
         parts = urlsplit(f"//{entry.strip()}")
-        yield parts.hostname or "", parts.port or 9092
+        yield parts.hostname or "", 9092 if parts.port is None else parts.port
 
 
 def _is_token(value: Any, kept: dict[str, dict[str, Any]]) -> bool:

@@ -152,7 +152,9 @@ class Flows:
             return None
         auth = self._store.get(scope, "connections", str(body.get("baseConnectionId")))
         form = auth.body.get("auth", {}) if auth else {}
-        params = {k: v for k, v in form.get("params", {}).items() if not isinstance(v, dict)}
+        # what is shared is told by names; a secret only has to be there
+        sealed = form.get("params", {}).items()
+        params = {k: _STAND_IN if isinstance(v, dict) else v for k, v in sealed}
         settings = Settings(form.get("specName", ""), params, latest.source_params["params"], "")
         try:
             key = connector_of(latest.source).exclusive(settings)
@@ -295,6 +297,10 @@ def _read_from(
             "reset": params.get("reset") or "earliest",
         },
     }
+
+
+_STAND_IN = "c2VhbGVk"
+"""In the place of a sealed value."""
 
 
 def operated(
