@@ -145,14 +145,14 @@ def main() -> None:
     found = measure(options.events, options.batch, options.connections)
     show(f"batches of {options.batch}", found)
     if options.compare:
-        few = min(options.events, 300_000)
+        few, here = min(options.events, 300_000), Path(__file__).parent
         ours = measure(few, options.batch, options.connections)
         show("headrace", ours)
         plain = measure(
             few,
             options.batch,
             options.connections,
-            PYTHONPATH=str(Path(__file__).parent / "straightforward"),
+            PYTHONPATH=os.pathsep.join((str(here / "straightforward"), str(here))),
         )
         show("straightforward pipeline", plain)
         print(f"ratio {ours['committed'] / plain['committed']:.1f}")

@@ -13,12 +13,13 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import fastjsonschema
 import orjson
 import pyarrow as pa
+from closures import reader, row_of
 from events import events
 from pipeline import TEN, THIRTY, Fields, json_schema, tree_of
 
@@ -109,18 +110,6 @@ def straightforward(fields: Fields, expressions: list[Expression]) -> Run:
     validate = fastjsonschema.compile(json_schema(tree))
     schema = pa.schema(list(arrow_type(tree)))
 
-    def reader(path: str, leaf: Field) -> Callable[[Any], Any]:
-        steps = path.split(".")
-
-        def read(record: Any) -> Any:
-            for step in steps:
-                record = record[step]
-            if leaf.kind == "date-time":
-                return datetime.fromisoformat(record)
-            return date.fromisoformat(record) if leaf.kind == "date" else record
-
-        return read
-
     rules = [(target.split("."), reader(source, leaf)) for target, source, leaf in fields]
     rules += [(target.split("."), by_hand) for target, _, _, by_hand in expressions]
 
@@ -128,12 +117,7 @@ def straightforward(fields: Fields, expressions: list[Expression]) -> Run:
         rows = []
         for body in bodies:
             for record in orjson.loads(body)["messages"]:
-                row: dict[str, Any] = {}
-                for target, read in rules:
-                    node = row
-                    for step in target[:-1]:
-                        node = node.setdefault(step, {})
-                    node[target[-1]] = read(record)
+                row = row_of(rules, record)
                 validate(row)
                 rows.append(row)
         return pa.Table.from_pylist(rows, schema=schema)

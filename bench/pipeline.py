@@ -15,6 +15,7 @@ from typing import Any
 import fastjsonschema
 import orjson
 import pyarrow as pa
+from closures import reader, row_of
 from events import events
 
 from headrace.log.frames import MESSAGES, Frame, Meta
@@ -94,24 +95,10 @@ def json_schema(field: Field) -> dict[str, Any]:
 
 
 def straightforward(fields: Fields) -> Callable[[list[bytes]], pa.Table]:
-    from datetime import date, datetime
-
     tree = tree_of(fields)
     validate = fastjsonschema.compile(json_schema(tree))
     kind = arrow_type(tree)
     schema = pa.schema(list(kind))
-
-    def reader(path: str, leaf: Field) -> Callable[[Any], Any]:
-        steps = path.split(".")
-
-        def read(record: Any) -> Any:
-            for step in steps:
-                record = record[step]
-            if leaf.kind == "date-time":
-                return datetime.fromisoformat(record)
-            return date.fromisoformat(record) if leaf.kind == "date" else record
-
-        return read
 
     rules = [(target.split("."), reader(source, leaf)) for target, source, leaf in fields]
 
@@ -119,12 +106,7 @@ def straightforward(fields: Fields) -> Callable[[list[bytes]], pa.Table]:
         rows = []
         for text in records:
             record = orjson.loads(text)
-            row: dict[str, Any] = {}
-            for target, read in rules:
-                node = row
-                for step in target[:-1]:
-                    node = node.setdefault(step, {})
-                node[target[-1]] = read(record)
+            row = row_of(rules, record)
             validate(row)
             rows.append(row)
         return pa.Table.from_pylist(rows, schema=schema)

@@ -1,23 +1,23 @@
 """Puts the straightforward pipeline into a worker, for the comparison of bench/end_to_end.py.
 
-On PYTHONPATH, Python imports this module at start; in the worker process it replaces what runs a frame and what
+On PYTHONPATH, with bench/ beside it, Python imports this module at start; in the worker process it replaces what runs a frame and what
 builds the table: orjson to dicts, closures for each rule, fastjsonschema, `from_pylist`.
 """
 
 import sys
 
 if "headrace.runtime.worker" in sys.orig_argv:
-    from collections.abc import Callable
-    from datetime import datetime
     from typing import Any
 
     import fastjsonschema
     import orjson
     import pyarrow as pa
+    from closures import reader, row_of
 
     from headrace.log.frames import Frame
     from headrace.log.payloads import records
-    from headrace.runtime.pipeline import DECODE_CODE, Batch, Pipeline, _receipts
+    from headrace.runtime.batch import Batch
+    from headrace.runtime.pipeline import DECODE_CODE, Pipeline, _receipts
     from headrace.xdm.arrow import arrow_type
     from headrace.xdm.fields import Field
 
@@ -42,16 +42,6 @@ if "headrace.runtime.worker" in sys.orig_argv:
             out["enum"] = list(field.enum)
         return out
 
-    def reader(path: str, leaf: Field) -> Callable[[Any], Any]:
-        steps = path.split(".")
-
-        def read(record: Any) -> Any:
-            for step in steps:
-                record = record[step]
-            return datetime.fromisoformat(record) if leaf.kind == "date-time" else record
-
-        return read
-
     def prepare(pipeline: Pipeline) -> Any:
         if not hasattr(pipeline, "straightforward"):
             assert pipeline.revision.rules is not None
@@ -70,12 +60,7 @@ if "headrace.runtime.worker" in sys.orig_argv:
         for index, (original, text) in enumerate(records(frame)):
             try:
                 record = orjson.loads(text)
-                row: dict[str, Any] = {}
-                for target, read in rules:
-                    node = row
-                    for step in target[:-1]:
-                        node = node.setdefault(step, {})
-                    node[target[-1]] = read(record)
+                row = row_of(rules, record)
                 validate(row)
             except Exception as error:
                 pipeline._fail(frame, batch, index, original, "decode", DECODE_CODE, "", str(error))
@@ -84,6 +69,7 @@ if "headrace.runtime.worker" in sys.orig_argv:
             batch.offsets.append(frame.offset + index)
             batch.receipts += _receipts(frame, [index])
             batch.received.append(frame.received)
+            batch.partitions.append(frame.partition)
 
     def assemble(pipeline: Pipeline, batch: Batch) -> dict[str, pa.Array]:
         kinds = {name: pipeline.tree.properties[name] for name in batch.rows[0]}

@@ -23,22 +23,19 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.io.pyarrow import (
     _to_requested_schema,
-    compute_statistics_plan,
-    data_file_statistics_from_parquet_metadata,
-    parquet_path_to_id_mapping,
     pyarrow_to_schema,
     schema_to_pyarrow,
 )
-from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import Schema, index_by_id, prune_columns
 from pyiceberg.table import Table
-from pyiceberg.typedef import Record
 from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.disk import local_path, sync_directory
 from headrace.errors import Terminal
 from headrace.lake.files import DurableStream
 from headrace.lake.replace import live_files, replace
+from headrace.lake.write import described
 from headrace.testing.crashpoints import reach
 
 MIB = 1024 * 1024
@@ -211,22 +208,11 @@ class Compaction:
                     )
 
     def _describe(self) -> DataFile:
-        path = local_path(self._location)
-        metadata = pq.read_metadata(path)
+        metadata = pq.read_metadata(local_path(self._location))
         expected = sum(file.record_count for file in self._inputs)
         if metadata.num_rows != expected:
             raise Terminal(f"compaction of {expected} rows gave {metadata.num_rows}")
-        schema = self._table.schema()
-        statistics = data_file_statistics_from_parquet_metadata(
-            parquet_metadata=metadata,
-            stats_columns=compute_statistics_plan(schema, self._table.metadata.properties),
-            parquet_column_mapping=parquet_path_to_id_mapping(schema),
-        )
-        return DataFile.from_args(
-            content=DataFileContent.DATA, file_path=self._location, file_format=FileFormat.PARQUET,
-            partition=Record(), file_size_in_bytes=path.stat().st_size, sort_order_id=None,
-            spec_id=self._spec, equality_ids=None, key_metadata=None, **statistics.to_serialized_dict(),
-        )  # fmt: skip
+        return described(self._table, self._location, metadata, self._spec)
 
     def _commit(self, load: Callable[[], Table], file: DataFile) -> Progress:
         table = load()

@@ -4,16 +4,12 @@ A data set is a table named by its id, its failed records by `<id>_failed`; `"sa
 Iceberg extension comes with its wheel: nothing is downloaded. Only tables that a statement mentions are opened.
 """
 
-import base64
 import csv
 import json
-import math
 import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +20,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from headrace.lake.catalog import Lake
+from headrace.lake.json_values import scalar
 
 EXTENSIONS = ((duckdb_extension_avro, "avro"), (duckdb_extension_iceberg, "iceberg"))
 
@@ -149,27 +146,12 @@ def _cell(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value of DuckDB as JSON has it: times as ISO text in UTC, bytes as text or else base64."""
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return base64.b64encode(value).decode()
+    """A value of DuckDB as JSON has it."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON has no form for it
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return str(value)
+    return scalar(value)
 
 
 def _name(text: str) -> str:

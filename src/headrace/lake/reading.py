@@ -1,9 +1,6 @@
 """Looking into landed tables: rows as JSON, and which fields hold data at all."""
 
-import base64
-import math
 from collections.abc import Iterator
-from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +8,7 @@ import pyarrow.parquet as pq
 from pyiceberg.table import Table
 
 from headrace.disk import local_path
+from headrace.lake.json_values import scalar
 
 ROWS_AT_ONCE = 2_000
 
@@ -66,15 +64,4 @@ def _json(value: Any, kind: pa.DataType) -> Any:
         return {str(key): _json(item, kind.item_type) for key, item in value}
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return [_json(item, kind.value_type) for item in value]
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON has no form for it
-    return value
+    return scalar(value)

@@ -23,14 +23,6 @@ from headrace.lake.replace import live_files, manifests, replace
 KEEP_SNAPSHOTS = 10
 
 
-def tend(table: Table, keep: int = KEEP_SNAPSHOTS) -> int:
-    """Expire all but the newest snapshots; the number expired. Losing a race to a writer is no error.
-
-    A table whose watermarks disagree is left alone: an operator will want its history.
-    """
-    return expire(table, keep) if agrees(table) else 0
-
-
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`keep` snapshots stay when more than `most` are there. `every`: commits between looks at a table. `manifests`:

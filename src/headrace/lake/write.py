@@ -40,30 +40,41 @@ def write_parquet(table: Table, rows: pa.Table) -> Written:
     annotated = rows.cast(pa.schema([_annotated(f, schema.as_struct()) for f in rows.schema]))
     location = f"{table.location()}/data/{uuid.uuid4()}.parquet"
     path = local_path(location)
-    with DurableStream(path, overwrite=False) as stream:
-        sink = pa.PythonFile(stream, "w")
-        writer = pq.ParquetWriter(sink, annotated.schema, compression="zstd")
-        writer.write_table(annotated, row_group_size=ROW_GROUP)
-        writer.close()
-    size = path.stat().st_size
+    try:
+        with DurableStream(path, overwrite=False) as stream:
+            sink = pa.PythonFile(stream, "w")
+            writer = pq.ParquetWriter(sink, annotated.schema, compression="zstd")
+            writer.write_table(annotated, row_group_size=ROW_GROUP)
+            writer.close()
+    except BaseException:
+        path.unlink(missing_ok=True)  # no table names it yet, and its room may be what is missing
+        raise
+    file = described(table, location, pq.read_metadata(path))
+    return Written(file, location, file.file_size_in_bytes)
+
+
+def described(
+    table: Table, location: str, metadata: pq.FileMetaData, spec_id: int | None = None
+) -> DataFile:
+    """A written file as a manifest lists it, with the statistics of its footer; the table's own spec by default."""
+    schema = table.schema()
     statistics = data_file_statistics_from_parquet_metadata(
-        parquet_metadata=pq.read_metadata(path),
+        parquet_metadata=metadata,
         stats_columns=compute_statistics_plan(schema, table.metadata.properties),
         parquet_column_mapping=parquet_path_to_id_mapping(schema),
     )
-    file = DataFile.from_args(
+    return DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=location,
         file_format=FileFormat.PARQUET,
         partition=Record(),
-        file_size_in_bytes=size,
+        file_size_in_bytes=local_path(location).stat().st_size,
         sort_order_id=None,
-        spec_id=table.metadata.default_spec_id,
+        spec_id=table.metadata.default_spec_id if spec_id is None else spec_id,
         equality_ids=None,
         key_metadata=None,
         **statistics.to_serialized_dict(),
     )
-    return Written(file, location, size)
 
 
 def _annotated(field: pa.Field, parent: StructType | Schema | Any) -> pa.Field:

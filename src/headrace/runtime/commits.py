@@ -12,7 +12,7 @@ from typing import Any
 from headrace.lake.commit import CommitResult
 from headrace.lake.watermark import Watermark
 from headrace.model.ids import ulid
-from headrace.runtime.pipeline import Batch
+from headrace.runtime.batch import Batch
 from headrace.store.documents import Store
 
 MOST_ERRORS = 100

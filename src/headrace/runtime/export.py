@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.mapping.apply import CompiledMapping
-from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.runtime.batch import Batch
+from headrace.runtime.pipeline import Pipeline
 from headrace.xdm.arrow import arrow_type
 from headrace.xdm.fields import Field
 

@@ -15,7 +15,8 @@ from headrace.lake.watermark import Watermark
 from headrace.log.frames import LOG_PARTITION
 from headrace.model.ids import ulid
 from headrace.runtime import commits
-from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.runtime.batch import Batch
+from headrace.runtime.pipeline import Pipeline
 from headrace.sources.contract import Position
 from headrace.store.documents import Store
 from headrace.testing.crashpoints import reach

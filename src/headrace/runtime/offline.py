@@ -19,9 +19,10 @@ from headrace.errors import ConfigurationError
 from headrace.log.frames import LINES, Frame, Meta
 from headrace.mapping.errors import MappingInvalid
 from headrace.model.ids import ulid
+from headrace.runtime.batch import Batch
 from headrace.runtime.documents import revision_of
 from headrace.runtime.export import JsonLines, ParquetFile
-from headrace.runtime.pipeline import DECODE_CODE, Batch, Pipeline
+from headrace.runtime.pipeline import DECODE_CODE, Pipeline
 from headrace.runtime.tally import FailedRecord, Tally, failed_lines
 
 CHUNK_RECORDS = 20_000

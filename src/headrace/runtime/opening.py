@@ -1,19 +1,54 @@
-"""Opening a flow's source: what its base connection and its revision say."""
+"""Flows that read a source: which there are, and what their connection and revision say of it."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headrace.errors import Terminal
 from headrace.model.flow import FlowRevision
-from headrace.security.vault import SEALED, Vault
+from headrace.security.vault import Vault
 from headrace.sources.contract import Settings
-from headrace.store.documents import Store
+from headrace.store.documents import Scope, Store
+
+Wanted = tuple[int, int]
+"""Revision of a flow and version of its base connection."""
 
 
 def source_of(flow: dict[str, Any]) -> str:
     """The connection spec of a stored flow's source."""
     sources = flow.get("inheritedAttributes", {}).get("sourceConnections") or [{}]
     return str(sources[0].get("connectionSpec", {}).get("id", ""))
+
+
+@dataclass
+class Watch:
+    """Enabled flows of the sources that `accepts` takes, looked for again only when a flow or connection changed."""
+
+    store: Store
+    accepts: Callable[[str], bool]
+
+    def __post_init__(self) -> None:
+        self._seen: Any = None
+
+    def look(self) -> dict[str, Wanted] | None:
+        """What is wanted now, by flow; None when nothing changed since the last look."""
+        scopes = [Scope(s.org, d.id) for s, d in self.store.everywhere("sandboxes")]
+        state = [self.store.fingerprint(scope, ("flows", "connections")) for scope in scopes]
+        if state == self._seen:
+            return None
+        wanted: dict[str, Wanted] = {}
+        for scope, document in self.store.everywhere("flows"):
+            body = document.body
+            if body.get("state") == "enabled" and self.accepts(source_of(body)):
+                base = self.store.get(scope, "connections", str(body.get("baseConnectionId")))
+                wanted[document.id] = (int(body["revision"]), base.version if base else -1)
+        self._seen = state
+        return wanted
+
+    def forget(self) -> None:
+        """Let the next look find everything again: what is wanted could not all be done."""
+        self._seen = None
 
 
 def settings_of(store: Store, data_dir: Path, revision: FlowRevision) -> Settings:
@@ -23,10 +58,5 @@ def settings_of(store: Store, data_dir: Path, revision: FlowRevision) -> Setting
         raise Terminal("the flow's base connection does not exist any more")
     auth = row[1].body["auth"]
     vault = Vault.at(data_dir / "vault.key", store)
-    params = {
-        key: vault.open(value[SEALED], row[1].id)
-        if isinstance(value, dict) and SEALED in value
-        else value
-        for key, value in auth["params"].items()
-    }
+    params = vault.reveal(auth["params"], row[1].id)
     return Settings(auth["specName"], params, revision.source_params["params"], revision.flow_id)

@@ -11,19 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from headrace.errors import Terminal
+from headrace.errors import Terminal, Transient
 from headrace.lake.catalog import Lake
 from headrace.lake.upkeep import Upkeep
 from headrace.log.frames import LOG_PARTITION
 from headrace.runtime import commits
 from headrace.runtime.landing import FlowState, Lander, Outcome
-from headrace.runtime.opening import settings_of, source_of
+from headrace.runtime.opening import Wanted, Watch, settings_of
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.pull import Begun, Puller, Read, Stopped
 from headrace.runtime.pulled import frame_of
 from headrace.sources.connectors import connector, known
 from headrace.sources.contract import EARLIEST, Connector, Position, Source
-from headrace.store.documents import Scope, Store
+from headrace.store.documents import Store
 from headrace.store.revisions import Revisions
 
 LOOK_EVERY = 1.0
@@ -32,8 +32,6 @@ POSITIONS_EVERY = 30.0
 """Seconds after which positions that moved without records are committed on their own."""
 CHUNKS_AT_ONCE = 20
 Report = Callable[[dict[str, Any]], None]
-Wanted = tuple[int, int]
-"""Revision of a flow and version of its base connection."""
 
 
 def _pulled(spec_id: str) -> bool:
@@ -70,7 +68,7 @@ class Pulling:
         self._lander = Lander(self.store, self.lake, self.report, self.upkeep)
         self._revisions = Revisions(self.store)
         self._looked = 0.0
-        self._state: Any = None
+        self._watch = Watch(self.store, _pulled)
         self._stopped: dict[str, Wanted] = {}
 
     def step(self) -> bool:
@@ -96,17 +94,9 @@ class Pulling:
     # -- which flows there are ------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        scopes = [Scope(s.org, d.id) for s, d in self.store.everywhere("sandboxes")]
-        state = [self.store.fingerprint(scope, ("flows", "connections")) for scope in scopes]
-        if state == self._state:
+        wanted = self._watch.look()
+        if wanted is None:
             return
-        self._state = state
-        wanted: dict[str, Wanted] = {}
-        for scope, document in self.store.everywhere("flows"):
-            body = document.body
-            if body.get("state") == "enabled" and _pulled(source_of(body)):
-                base = self.store.get(scope, "connections", str(body.get("baseConnectionId")))
-                wanted[document.id] = (int(body["revision"]), base.version if base else -1)
         for id in self.flows.keys() - wanted.keys():
             self._end(id)
         for id in self._stopped.keys() - wanted.keys():
@@ -131,6 +121,10 @@ class Pulling:
             puller = self._puller(pipeline, state)
         except Terminal as error:
             self._stop(id, want, str(error))
+            return
+        except Transient as error:  # the lake does not answer: the other flows go on meanwhile
+            self._watch.forget()
+            self.report({"event": "retry", "flow": id, "reason": str(error)})
             return
         self._stopped.pop(id, None)
         sequence = state.watermark.sequence

@@ -11,17 +11,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from headrace.errors import ConfigurationError, Terminal
 from headrace.log.writer import LogWriter
 from headrace.model.flow import FlowRevision
 from headrace.runtime.delivered import Delivered
 from headrace.runtime.intake import Counts, Intake, Report
-from headrace.runtime.opening import settings_of, source_of
+from headrace.runtime.opening import Wanted, Watch, settings_of, source_of
 from headrace.sources.connectors import connector
 from headrace.sources.contract import Connector, Queue
-from headrace.store.documents import Scope, Store
+from headrace.store.documents import Store
 from headrace.store.revisions import Revisions
 
 LOOK_EVERY = 1.0
@@ -30,8 +29,6 @@ PRUNE_EVERY = 600.0
 PATIENCE = 20.0
 """Seconds that all intakes together may take to end."""
 logger = logging.getLogger("headrace.queues")
-Wanted = tuple[int, int]
-"""Revision of a flow and version of its base connection."""
 
 
 @dataclass
@@ -51,7 +48,7 @@ class Queues:
         self._want: dict[str, Wanted] = {}
         self._leaving: dict[str, Intake] = {}
         self._unusable: dict[str, str] = {}
-        self._state: Any = None
+        self._watch = Watch(self.store, self._is_queue)
         self._pruned = time.monotonic()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="queues", daemon=True)
@@ -121,33 +118,27 @@ class Queues:
             except (
                 sqlite3.Error
             ) as error:  # the store is busy: the next look finds what this one missed
-                self._state = None
+                self._watch.forget()
                 logger.warning("looking for flows of queues failed: %s", error)
             except Exception:
-                self._state = None
+                self._watch.forget()
                 logger.exception("looking for flows of queues failed")
             self._ending.wait(LOOK_EVERY)
         self.store.close()
 
     def _look(self) -> None:
         self._leaving = {id: left for id, left in self._leaving.items() if not left.join(0)}
-        scopes = [Scope(s.org, d.id) for s, d in self.store.everywhere("sandboxes")]
-        state = [self.store.fingerprint(scope, ("flows", "connections")) for scope in scopes]
-        if state == self._state:
+        wanted = self._watch.look()
+        if wanted is None:
             return
-        wanted: dict[str, Wanted] = {}
-        for scope, document in self.store.everywhere("flows"):
-            body = document.body
-            if body.get("state") == "enabled" and self._is_queue(source_of(body)):
-                base = self.store.get(scope, "connections", str(body.get("baseConnectionId")))
-                wanted[document.id] = (int(body["revision"]), base.version if base else -1)
         for id in self._want.keys() - wanted.keys():
             self._end(id)
         waits = False
         for id, want in wanted.items():
             if self._want.get(id) != want:
                 waits |= not self._follow(id, want)
-        self._state = None if waits else state
+        if waits:
+            self._watch.forget()
 
     def _follow(self, id: str, want: Wanted) -> bool:
         """Let a flow's intake do what is wanted now; False when an earlier one has to end first."""

@@ -25,8 +25,9 @@ from headrace.lake.catalog import Lake
 from headrace.lake.upkeep import Upkeep
 from headrace.log.frames import LOG_PARTITION, Frame
 from headrace.log.reader import LogReader
+from headrace.runtime.batch import Batch
 from headrace.runtime.landing import FlowState, Lander, Outcome
-from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.pulling import Pulling
 from headrace.sources.contract import Position
 from headrace.store.documents import Store
@@ -46,16 +47,15 @@ class Worker:
     interval: float
     commit_rows: int
     report: Callable[[dict[str, Any]], None]
+    upkeep: Upkeep
     flows: dict[str, FlowState] = field(default_factory=dict)
     pipelines: dict[tuple[str, int], Pipeline] = field(default_factory=dict)
     orphaned: Callable[[], bool] = lambda: False
-    upkeep: Upkeep | None = None
 
     def __post_init__(self) -> None:
         self._revisions = Revisions(self.store)
         self._freed = time.monotonic()
         self._held: deque[Frame] = deque()
-        self.upkeep = self.upkeep or Upkeep(self.lake)
         self._lander = Lander(self.store, self.lake, self.report, self.upkeep)
 
     def step(self) -> bool:
@@ -166,14 +166,13 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
             if _parent_gone(0.1):
                 return 0
         parent = os.getppid()
+        store, lake = Store(data_dir / "headrace.db"), Lake(data_dir)
+        upkeep = Upkeep(lake)
         worker = Worker(
-            Store(data_dir / "headrace.db"), Lake(data_dir), LogReader(data_dir / "log"), interval, commit_rows,
-            _tell_server, orphaned=lambda: os.getppid() != parent,
+            store, lake, LogReader(data_dir / "log"), interval, commit_rows, _tell_server, upkeep,
+            orphaned=lambda: os.getppid() != parent,
         )  # fmt: skip
-        upkeep = worker.upkeep or Upkeep(worker.lake)
-        pulling = Pulling(
-            data_dir, worker.store, worker.lake, interval, commit_rows, _tell_server, upkeep
-        )
+        pulling = Pulling(data_dir, store, lake, interval, commit_rows, _tell_server, upkeep)
         worker.report({"event": "ready"})
         gc.collect()
         gc.freeze()

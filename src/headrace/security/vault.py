@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,15 @@ class Vault:
         plain = json.dumps(value, ensure_ascii=False).encode()
         sealed = nonce + self._cipher.encrypt(nonce, plain, associated.encode())
         return _PREFIX + base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+    def reveal(self, params: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        """Stored parameters with those that are sealed for `owner` in the clear."""
+        return {
+            key: self.open(value[SEALED], owner)
+            if isinstance(value, dict) and SEALED in value
+            else value
+            for key, value in params.items()
+        }
 
     def open(self, sealed: str, associated: str) -> Any:
         """The value sealed for `associated`; SealBroken when it does not open."""

@@ -10,8 +10,8 @@ from pyiceberg.exceptions import CommitStateUnknownException
 from headrace.errors import Terminal, Transient, WatermarkConflict
 from headrace.lake.catalog import Lake
 from headrace.lake.commit import CommitBatch, Committer, Stale
+from headrace.lake.expiry import expire
 from headrace.lake.query import open_session
-from headrace.lake.upkeep import tend
 from headrace.runtime.columns import table as build
 from headrace.xdm.arrow import FAILED_SCHEMA, SYSTEM_METADATA
 from headrace.xdm.fields import Field
@@ -185,7 +185,7 @@ def test_expiring_snapshots_keeps_the_watermark(lake: Lake) -> None:
     for n in range(4):
         committer.commit(batch(n, n + 1))
     lake.table("prod", "set").append(lake.table("prod", "set").scan(limit=1).to_arrow())
-    assert tend(lake.table("prod", "set"), keep=1) == 4
+    assert expire(lake.table("prod", "set"), keep=1) == 4
     assert committer.position().offsets == {PART: 4}
     committer.commit(batch(4, 5))
     assert count(lake) == 6

@@ -16,7 +16,8 @@ from headrace.mapping.functions import Context
 from headrace.mapping.parser import parse
 from headrace.mapping.values import epoch_milliseconds, iso_text
 from headrace.model.flow import FlowRevision, Rule
-from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.runtime.batch import Batch
+from headrace.runtime.pipeline import Pipeline
 from headrace.xdm.fields import Field
 
 CLOCK = datetime(2021, 10, 26, 10, 10, 24, tzinfo=UTC)

@@ -17,7 +17,8 @@ from headrace.mapping.functions import Context
 from headrace.mapping.parser import parse
 from headrace.mapping.paths import parse_destination
 from headrace.model.flow import FlowRevision, Rule
-from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.runtime.batch import Batch
+from headrace.runtime.pipeline import Pipeline
 from headrace.xdm.fields import INTEGER_BOUNDS, SCALARS, Field
 from tests.unit.mapping.expressions import ATTRIBUTES, RECORDS, TEXTS, VALUES, expressions
 

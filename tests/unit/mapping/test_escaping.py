@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from headrace.log.frames import MESSAGES, Frame, Meta
 from headrace.mapping.errors import MappingInvalid
 from headrace.model.flow import FlowRevision, Rule
-from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.runtime.batch import Batch
+from headrace.runtime.pipeline import Pipeline
 from headrace.xdm.fields import Field
 from tests.unit.mapping.expressions import quoted_name, string_literal
 

@@ -9,7 +9,8 @@ import pytest
 from headrace.log.frames import MESSAGES, Frame, Meta
 from headrace.mapping.functions import FUNCTIONS
 from headrace.model.flow import FlowRevision, Rule
-from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.runtime.batch import Batch
+from headrace.runtime.pipeline import Pipeline
 from headrace.xdm.fields import Field
 
 TREE = Field(

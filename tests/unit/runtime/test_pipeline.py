@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from headrace.log.frames import DELIMITED, LINES, MESSAGES, SINGLE, Frame, Meta
 from headrace.model.flow import FlowRevision, Rule
-from headrace.runtime.pipeline import Batch, Pipeline
+from headrace.runtime.batch import Batch
+from headrace.runtime.pipeline import Pipeline
 from headrace.xdm.fields import Field
 
 STRING = Field("string")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace.http.contract import Call
-from headrace.services.catalog.lists import Items, select
+from headrace.services.catalog.lists import Items, projected, select
 from headrace.store.documents import Scope, Store
 
 KIND = "dataSets"
@@ -47,11 +47,7 @@ class Batches:
             f" ORDER BY committed {order}, batch_id {order} LIMIT ? OFFSET ?",
             [*values, *page],
         )
-        found = dict(self._items(scope, rows))
-        narrowed = Call(
-            "GET", "", {}, [(n, v) for n, v in call.query if n == "properties"], {}, b"", "", ""
-        )
-        return {id: next(iter(select({id: item}, narrowed).values())) for id, item in found.items()}
+        return projected(dict(self._items(scope, rows)), call.value("properties"))
 
     def find(
         self, scope: Scope, dataset_id: str | None = None, batch_id: str | None = None

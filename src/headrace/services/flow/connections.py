@@ -178,12 +178,7 @@ class Connections:
     def secrets(self, scope: Scope, id: str) -> dict[str, Any]:
         """The parameters in the clear, for a reader of the source."""
         params = self.entities.get(scope, id).body.get("auth", {}).get("params", {})
-        return {
-            key: self._vault.open(value[SEALED], id)
-            if isinstance(value, dict) and SEALED in value
-            else value
-            for key, value in params.items()
-        }
+        return self._vault.reveal(params, id)
 
     def test(self, call: Call) -> Answer:
         document = self.entities.get(scope_of(call.who), call.params["id"])

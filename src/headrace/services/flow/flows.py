@@ -9,6 +9,7 @@ from headrace.http.contract import Answer, Call
 from headrace.http.patch import Operation
 from headrace.model.flow import FlowRevision, Rule
 from headrace.model.ids import uuid_text
+from headrace.runtime.opening import source_of
 from headrace.services.flow import flow_specs, specs, wire
 from headrace.services.flow.actions import operation
 from headrace.services.flow.entities import (
@@ -46,6 +47,7 @@ class MappingSet(Protocol):
 Datasets = Callable[[Scope, str], dict[str, Any] | None]
 SchemaTree = Callable[[Scope, str], tuple[str, str, Field]]
 Mappings = Callable[[Scope, str, int | None], MappingSet | None]
+SettingsOf = Callable[[Scope, str, Mapping[str, Any]], Settings]
 _ACTIONS = {"publish": ("draft", "enabled"), "enable": ("disabled", "enabled")}
 _ACTIONS |= {"disable": ("enabled", "disabled")}
 _PATCHABLE = frozenset(
@@ -58,12 +60,12 @@ class Flows:
 
     def __init__(
         self, store: Store, revisions: Revisions, datasets: Datasets, schema_tree: SchemaTree,
-        mapping_set: Mappings, on_change: Callable[[], None],
+        mapping_set: Mappings, on_change: Callable[[], None], settings: SettingsOf,
     ) -> None:  # fmt: skip
         self.entities = Entities(store, "flows")
         self._store, self._revisions = store, revisions
         self._datasets, self._schema_tree, self._mapping_set = datasets, schema_tree, mapping_set
-        self._on_change = on_change
+        self._on_change, self._settings = on_change, settings
 
     def create(self, call: Call) -> Answer:
         body, is_draft, scope = call.object(), draft(call), scope_of(call.who)
@@ -137,30 +139,35 @@ class Flows:
 
     def _check_alone(self, scope: Scope, id: str) -> None:
         """A consumer group or a subscription serves one enabled flow, in whatever sandbox."""
-        mine = self._shared_resource(scope, self.entities.get(scope, id).body)
+        body = self.entities.get(scope, id).body
+        source = source_of(body)
+        if not known(source):
+            return
+        mine = self._shared(scope, body)
         if mine is None:
             return
-        for other_scope, other in self._store.everywhere("flows"):
-            if other.id == id or other.body.get("state") != "enabled":
-                continue
-            if self._shared_resource(other_scope, other.body) == mine:
-                raise connector(1000, f"The flow {other.id} reads {mine[1]} already.")
+        for where, other in self._store.everywhere("flows"):
+            same = other.id != id and source_of(other.body) == source
+            if (
+                same
+                and other.body.get("state") == "enabled"
+                and self._shared(where, other.body) == mine
+            ):
+                flow = f"The flow {other.id}" if where == scope else "A flow of another sandbox"
+                raise connector(1000, f"{flow} reads {mine} already.")
 
-    def _shared_resource(self, scope: Scope, body: Mapping[str, Any]) -> tuple[str, str] | None:
-        latest = self._revisions.latest(str(body["id"])) if "id" in body else None
-        if latest is None or not known(latest.source):
+    def _shared(self, scope: Scope, body: Mapping[str, Any]) -> str | None:
+        """What of its source a flow cannot share with another."""
+        latest = self._revisions.latest(body["id"])
+        if latest is None:
             return None
-        auth = self._store.get(scope, "connections", str(body.get("baseConnectionId")))
-        form = auth.body.get("auth", {}) if auth else {}
-        # what is shared is told by names; a secret only has to be there
-        sealed = form.get("params", {}).items()
-        params = {k: _STAND_IN if isinstance(v, dict) else v for k, v in sealed}
-        settings = Settings(form.get("specName", ""), params, latest.source_params["params"], "")
         try:
-            key = connector_of(latest.source).exclusive(settings)
+            settings = self._settings(
+                scope, body["baseConnectionId"], latest.source_params["params"]
+            )
+            return connector_of(latest.source).exclusive(settings)
         except Terminal as error:
             raise connector(1000, str(error)) from None
-        return (latest.source, key) if key else None
 
     def delete(self, call: Call) -> Answer:
         with self._store.transaction():
@@ -297,10 +304,6 @@ def _read_from(
             "reset": params.get("reset") or "earliest",
         },
     }
-
-
-_STAND_IN = "c2VhbGVk"
-"""In the place of a sealed value."""
 
 
 def operated(

@@ -43,7 +43,10 @@ class FlowService:
         on_change: Callable[[], None], run_window: int = 3600,
     ) -> None:  # fmt: skip
         self._store, self._on_change = store, on_change
-        self.flows = Flows(store, revisions, datasets, schema_tree, mapping_set, on_change)
+        self.flows = Flows(
+            store, revisions, datasets, schema_tree, mapping_set, on_change,
+            lambda scope, id, params: self.connections.settings(scope, id, params),
+        )  # fmt: skip
         self.connections = Connections(
             store, vault, egress, public_url, on_change, self.flows.refresh_connection
         )

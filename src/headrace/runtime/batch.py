@@ -1,0 +1,110 @@
+"""Rows of one flow revision on their way to one commit: what landed so far, what failed, and both as tables."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from headrace.log.frames import Frame
+from headrace.xdm.arrow import FAILED_SCHEMA, SYSTEM_METADATA
+
+if TYPE_CHECKING:
+    from headrace.runtime.pipeline import Pipeline
+
+UNHOLDABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
+"""What building a column raises for a value that it cannot hold."""
+
+
+@dataclass(slots=True)
+class Failure:
+    """One record that does not land among the good rows."""
+
+    original: bytes
+    stage: str
+    code: str
+    path: str
+    message: str
+    offset: int
+    receipt: str
+    received: int
+    partition: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows of one revision on their way to one commit."""
+
+    pipeline: "Pipeline"
+    envelope: bool
+    start: int = -1
+    next: int = -1
+    sequence: int = 0
+    first_received: int = 0
+    input_bytes: int = 0
+    values: list[list[Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    partitions: list[str] = field(default_factory=list)
+    receipts: list[str] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    frames: list[Frame] = field(default_factory=list)
+
+    @property
+    def records(self) -> int:
+        return len(self.offsets) + len(self.failures)
+
+    def add(self, frame: Frame) -> None:
+        """Run a frame's records; frames must come in order."""
+        if self.start < 0:
+            self.start, self.first_received = frame.offset, frame.received
+        self.next = frame.end
+        self.sequence = frame.meta.sequence + frame.count
+        self.input_bytes += frame.size
+        self.frames.append(frame)
+        self.pipeline.run(frame, self)
+
+    def good(self, batch_id: str) -> pa.Table | None:
+        """The good rows with their system metadata, or None. Rows Arrow cannot hold become failures first."""
+        if not self.offsets:
+            return None
+        try:
+            arrays = self.pipeline.assemble(self)
+        except UNHOLDABLE:
+            self.pipeline.isolate(self)
+            if not self.offsets:
+                return None
+            arrays = self.pipeline.assemble(self)
+        count = len(self.offsets)
+        flow = self.pipeline.revision.flow_id
+        metadata = {
+            "flowId": pa.repeat(pa.scalar(flow, pa.string()), count),
+            "sourcePartition": pa.array(self.partitions, pa.string()),
+            "sourceOffset": pa.array(self.offsets, pa.int64()),
+            "receiptId": pa.array(self.receipts, pa.string()),
+            "ingestTime": pa.array(self.received, pa.int64()),
+            "acp_sourceBatchId": pa.repeat(pa.scalar(batch_id, pa.string()), count),
+        }
+        ordered = [metadata[child.name] for child in SYSTEM_METADATA]
+        arrays["_acp_system_metadata"] = pa.StructArray.from_arrays(
+            ordered, fields=list(SYSTEM_METADATA)
+        )
+        return pa.table(arrays)
+
+    def failed(self, batch_id: str) -> pa.Table | None:
+        """The failed rows, or None. To be asked after `good`."""
+        if not self.failures:
+            return None
+        revision = self.pipeline.revision
+        rows = [
+            {
+                "original": f.original, "stage": f.stage, "code": f.code, "path": f.path,
+                "message": f.message, "flowId": revision.flow_id, "flowRevision": revision.revision,
+                "sourcePartition": f.partition, "sourceOffset": f.offset, "receiptId": f.receipt,
+                "ingestTime": f.received, "acp_sourceBatchId": batch_id,
+            }
+            for f in sorted(self.failures, key=lambda failure: failure.offset)
+        ]  # fmt: skip
+        return pa.Table.from_pylist(rows, schema=FAILED_SCHEMA)
