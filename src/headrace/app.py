@@ -39,6 +39,7 @@ from headrace.services import (
 )
 from headrace.services.inlet.directory import Directory
 from headrace.services.inlet.endpoint import PREFIXES, InletEndpoint
+from headrace.services.operator.receipts import receipt_routes
 from headrace.services.operator.routes import LogOf
 from headrace.settings import Settings
 from headrace.store.bootstrap import bootstrap
@@ -127,6 +128,7 @@ class Application:
             *identity.routes(self.store),
             *observability.routes(self.store),
             *operator.routes(self.store, self.supervisor, self.log_of),
+            *receipt_routes(self.store, self.supervisor, self.log_of, lambda: self.lake),
             *conversion.routes(self.conversion),
             *flow.routes(self.flow),
         ]

@@ -29,6 +29,7 @@ SANDBOXES = "/data/foundation/sandbox-management/sandboxes"
 KINDS = (
     (rf"{FLOW}/(connections|sourceConnections|targetConnections|flows|runs)/{{id}}.*", r"\1"),
     (r"/headrace/flows/{id}", "flows"),
+    (r"/headrace/receipts/{id}", "receipts"),
     (rf"{REGISTRY}/(tenant|global)/(schemas|classes|datatypes|descriptors)/{{id}}", r"\2"),
     (rf"{REGISTRY}/(tenant|global)/(fieldgroups|mixins)/{{id}}", "spareGroups"),
     (rf"{REGISTRY}/tenant/unions/{{id}}", "classes"),
@@ -98,9 +99,10 @@ def populated(server: ServerProcess) -> Half:
     platform.http.headers["x-sandbox-name"] = name
     journey = platform.create_flow({"a": {"type": "string"}}, RULES)
     half = Half(platform, inlet=journey.inlet_url)
-    httpx.post(
+    sent = httpx.post(
         journey.inlet_url, json={"id": "1", "type": "x"}, headers={"x-adobe-flow-id": journey.flow_id}
     ).raise_for_status()  # fmt: skip
+    half.ids["receipts"] = sent.json()["xactionId"]
     call, tenant = platform.call, platform.credentials["tenant_id"]
     half.ids |= {
         "connections": journey.connection_id, "schemas": journey.schema_id,

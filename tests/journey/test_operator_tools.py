@@ -1,0 +1,174 @@
+"""Trace, doctor, backup and restore as an operator runs them, beside a real server under load."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from headrace.testing.server import Journey, PlatformClient, ServerProcess
+
+RULES = [
+    {"sourceType": "ATTRIBUTE", "source": "id", "destination": "_id"},
+    {"sourceType": "EXPRESSION", "source": "now()", "destination": "timestamp"},
+]
+BATCH = 7
+
+
+def headrace(*words: str | Path, status: int = 0) -> str:
+    """What a command prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace", *map(str, words)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+def send(journey: Journey, ids: list[str]) -> list[str]:
+    """Receipts of acknowledged records."""
+    answer = httpx.post(
+        journey.batch_url, json={"messages": [{"id": id} for id in ids]},
+        headers={"x-adobe-flow-id": journey.flow_id}, timeout=20,
+    )  # fmt: skip
+    assert answer.status_code == 207, answer.text
+    return [element["xactionId"] for element in answer.json()["responses"]]
+
+
+class Sender(threading.Thread):
+    """Sends small batches until it is stopped and keeps what was acknowledged, with its receipts."""
+
+    def __init__(self, journey: Journey) -> None:
+        super().__init__(daemon=True)
+        self.journey = journey
+        self.acknowledged: dict[str, str] = {}
+        self.error: Exception | None = None
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        number = 0
+        try:
+            while not self._stopping.is_set():
+                ids = [f"{self.name}:{number + n}" for n in range(BATCH)]
+                self.acknowledged |= dict(zip(ids, send(self.journey, ids), strict=True))
+                number += BATCH
+                time.sleep(0.005)
+        except Exception as error:
+            self.error = error
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join(30)
+        assert self.error is None
+
+
+def landed(server: ServerProcess, journey: Journey) -> list[str]:
+    rows = server.sql(f'SELECT _id AS id FROM "{journey.dataset_id}"')
+    return [row["id"] for row in rows]
+
+
+def wait_until_idle(server: ServerProcess, journey: Journey) -> dict[str, Any]:
+    """How the flow stands when nothing of it is pending any more."""
+    client = PlatformClient(server.credentials())
+    deadline = time.monotonic() + 60
+    while True:
+        found: dict[str, Any] = client.call("GET", f"/headrace/flows/{journey.flow_id}")
+        if found["pending"] == 0:
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+def test_a_sender_reads_its_own_write_and_its_failure(
+    server: ServerProcess, platform: PlatformClient
+) -> None:
+    journey = platform.create_flow({}, RULES)
+    name = uuid.uuid4().hex
+    answer = httpx.post(
+        journey.batch_url, json={"messages": [{"id": name}, {"q": 1}, 7]},
+        headers={"x-adobe-flow-id": journey.flow_id},
+    ).json()  # fmt: skip
+    good, failing, refused = [element["xactionId"] for element in answer["responses"]]
+    found = platform.call("GET", f"/headrace/receipts/{good}?wait=20")
+    assert found["state"] == "landed"
+    assert landed(server, journey) == [name]
+    text = headrace("trace", failing, "--data-dir", server.data_dir, status=1)
+    assert "validate DCVS-1106-400 at _id" in text
+    assert journey.flow_id in text
+    request = good.rpartition("-")[0]
+    whole = headrace("trace", request, "--format", "json", "--data-dir", server.data_dir, status=1)
+    assert json.loads(whole)["counts"] == {"landed": 1, "failed": 1}
+    headrace("trace", refused, "--data-dir", server.data_dir, status=1)
+    other = PlatformClient(server.credentials())
+    sandbox = f"elsewhere-{uuid.uuid4().hex[:8]}"
+    body = {"name": sandbox, "title": sandbox, "type": "development"}
+    other.call("POST", "/data/foundation/sandbox-management/sandboxes", body)
+    other.http.headers["x-sandbox-name"] = sandbox
+    assert other.http.get(f"/headrace/receipts/{good}").status_code == 404
+
+
+def test_a_backup_under_load_is_restored_with_everything_acknowledged_before_it(
+    tmp_path: Path,
+) -> None:
+    settings = {"HEADRACE_COMMIT_INTERVAL": "0.1", "HEADRACE_LOG_SEGMENT_BYTES": "2000"}
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    server = ServerProcess(tmp_path / "here" / "data", **settings).start()
+    copies = []
+    try:
+        client = PlatformClient(server.credentials())
+        # one flow has landed much before, the other makes its first commits meanwhile
+        old, new = client.create_flow({}, RULES), client.create_flow({}, RULES)
+        senders = [Sender(old), Sender(new)]
+        senders[0].start()
+        time.sleep(6)  # the worker frees landed segments every five seconds
+        senders[1].start()
+        for number in range(2):
+            before = [dict(sender.acknowledged) for sender in senders]
+            headrace("backup", tmp_path / f"backup-{number}", "--data-dir", server.data_dir)
+            copies.append((tmp_path / f"backup-{number}", before))
+            headrace("doctor", "--data-dir", server.data_dir)
+            time.sleep(1)
+        for sender in senders:
+            sender.stop()
+        for journey in (old, new):
+            wait_until_idle(server, journey)
+        last = list(senders[1].acknowledged.values())[-1]
+        text = headrace("doctor", "--data-dir", server.data_dir)
+        assert "BAD" not in text
+    finally:
+        server.stop()
+    shutil.rmtree(tmp_path / "here")  # a copy must not need what it was made from
+    for backup, before in copies:
+        place = tmp_path / "there" / backup.name
+        headrace("restore", backup, "--data-dir", place)
+        headrace("doctor", "--data-dir", place)
+        restored = ServerProcess(place, **settings).start()
+        try:
+            for journey, sender, owed in zip((old, new), senders, before, strict=True):
+                # offsets are not given twice: what is sent now lands beside what was there
+                journey.inlet_url = _moved(journey.inlet_url, restored)
+                send(journey, [f"after:{journey.flow_id}"])
+                standing = wait_until_idle(restored, journey)
+                assert standing["stopped"] is None
+                found = landed(restored, journey)
+                assert len(found) == len(set(found))
+                assert set(found) >= owed.keys() | {f"after:{journey.flow_id}"}
+                assert set(found) <= sender.acknowledged.keys() | {f"after:{journey.flow_id}"}
+            headrace("trace", last, "--data-dir", place, status=1)
+            text = headrace("doctor", "--data-dir", place)
+            assert "BAD" not in text
+            assert "restored" in text
+        finally:
+            assert restored.stop() == 0
+
+
+def _moved(url: str, server: ServerProcess) -> str:
+    """An inlet's address at another server: the restored one has a port of its own."""
+    return f"{server.credentials()['base_url']}/collection/{url.rpartition('/')[2]}"
