@@ -94,8 +94,8 @@ if "headrace.runtime.worker" in sys.orig_argv:
     Pipeline.assemble = assemble  # type: ignore[method-assign]
     batch_of = Pipeline.batch
 
-    def batch(pipeline: Pipeline, envelope: bool, partition: str) -> Batch:
-        found = batch_of(pipeline, envelope, partition)
+    def batch(pipeline: Pipeline, *given: Any, **named: Any) -> Batch:
+        found = batch_of(pipeline, *given, **named)
         found.values = []
         return found
 
