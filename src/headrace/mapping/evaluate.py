@@ -9,6 +9,7 @@ from headrace.mapping.limits import bounded_value
 from headrace.mapping.methods import call_method
 from headrace.mapping.operators import OPERATORS, UNARY, member
 from headrace.mapping.paths import resolve
+from headrace.mapping.reads import is_quick
 from headrace.mapping.syntax import (
     ArrayLiteral,
     Binary,
@@ -55,25 +56,28 @@ def _value(node: Node, context: Context, names: dict[str, Any]) -> Any:
                 return first if truth(first) else _value(right, context, names)
             if operator == "??":
                 return _value(right, context, names) if first is None else first
-            return OPERATORS[operator](first, _value(right, context, names))
+            second = _value(right, context, names)
+            if is_quick(node):
+                return OPERATORS[operator](first, second)
+            return context.metered(OPERATORS[operator], first, second)
         case Unary(operator, operand):
             return UNARY[operator](_value(operand, context, names))
         case Call(name, arguments):
             function = FUNCTIONS[name]
             values = [_value(argument, context, names) for argument in arguments]
             if function.needs_context:
-                return function.implementation(context, *values)
-            return function.implementation(*values)
+                values.insert(0, context)
+            return context.metered(function.implementation, *values)
         case Method(target, name, arguments):
-            receiver = _value(target, context, names)
-            return call_method(receiver, name, *(_value(a, context, names) for a in arguments))
+            values = [_value(argument, context, names) for argument in (target, *arguments)]
+            return context.metered(call_method, values[0], name, *values[1:])
         case Member(target, key):
             return member(_value(target, context, names), _value(key, context, names))
         case ArrayLiteral(elements):
             return [_value(element, context, names) for element in elements]
         case MapLiteral(entries):
             return {
-                key_of(_value(key, context, names)): _value(value, context, names)
+                context.metered(key_of, _value(key, context, names)): _value(value, context, names)
                 for key, value in entries
             }
         case Lambda(parameter, body):

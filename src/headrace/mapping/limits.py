@@ -1,6 +1,7 @@
 """Bounds that keep one expression from taking the machine with it."""
 
 from collections.abc import Sized
+from contextvars import ContextVar
 from typing import Any
 
 from headrace.mapping.errors import TransformError
@@ -17,8 +18,14 @@ MAX_VALUE = 16 * MAX_TEXT
 """Characters and elements, in all, of what one rule builds."""
 MAX_BITS = 4096
 """Bits of an integer."""
-MAX_STEPS = 1_000_000
+MAX_STEPS = 200_000
 """Calls of lambdas below one outermost call."""
+MAX_EFFORT = 16 * MAX_TEXT
+"""Characters times instructions of one match of a regular expression: what it takes at worst."""
+MAX_WORK = 64 * MAX_TEXT
+"""Characters and elements, as `weight_of` counts them, that functions in lambdas may go through, again by outermost call."""
+_ELEMENT = 32
+"""Characters that take as long as one element."""
 
 
 def bounded_text(text: str) -> str:
@@ -36,12 +43,45 @@ def check_length(characters: int) -> None:
 def bounded_value(value: Any) -> Any:
     """The value, unless writing it out would take more than `MAX_VALUE`; parts it shares count each time."""
     if isinstance(value, list | dict):
-        size = _written(value, {})
+        try:
+            size = _written(value, {})
+        except RecursionError:
+            raise TransformError("The value is nested too deeply.") from None
         if size > MAX_VALUE:
             raise TransformError(
                 f"The value has {size} characters and elements, {MAX_VALUE} are allowed."
             )
     return value
+
+
+def weight_of(value: Any, most: int) -> int:
+    """What a function may have to go through in a value; counting ends beyond `most`, as shared parts count again."""
+    if isinstance(value, str):
+        return len(value)
+    if not isinstance(value, list | dict):
+        return 1
+    total, unseen = 0, [value]
+    while unseen and total <= most:
+        container = unseen.pop()
+        total += _ELEMENT * len(container)
+        for part in container if isinstance(container, list) else container.values():
+            if isinstance(part, str):
+                total += len(part)
+            elif isinstance(part, list | dict):
+                unseen.append(part)
+    return total
+
+
+_SPENT: ContextVar[int] = ContextVar("spent", default=0)
+
+
+def spend(effort: int) -> None:
+    """Counts work that the lengths of arguments do not show."""
+    _SPENT.set(_SPENT.get() + effort)
+
+
+def spent() -> int:
+    return _SPENT.get()
 
 
 def _written(value: Any, known: dict[int, int]) -> int:

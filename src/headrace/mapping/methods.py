@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.mapping.errors import TransformError
 from headrace.mapping.functions.definition import integer
-from headrace.mapping.functions.string import explode, replacestr
+from headrace.mapping.functions.string import explode, replacestr, same_but_for_case
 from headrace.mapping.limits import bounded_text
 from headrace.mapping.operators import matches, member
 from headrace.mapping.values import kind_of, text_of
@@ -41,18 +41,20 @@ def _index_of(text: str, value: Any, start: Any = 0) -> int:
     return text.find(text_of(value), max(0, integer(start, "indexOf", "the start")))
 
 
+_CONTROLS = "".join(map(chr, range(0x21)))
+"""What Java's `String.trim` takes off: the blank and what lies below it."""
 _TEXT = (str,)
 _SIZED = (str, list, dict)
 METHODS: Mapping[str, TypedMethod] = {
     "equals": TypedMethod((1, 1), lambda s, o: isinstance(o, str) and s == o, _TEXT),
     "equalsIgnoreCase": TypedMethod(
-        (1, 1), lambda s, o: isinstance(o, str) and s.upper().lower() == o.upper().lower(), _TEXT
+        (1, 1), lambda s, o: isinstance(o, str) and same_but_for_case(s, o), _TEXT
     ),
     "length": TypedMethod((0, 0), len, _TEXT),
     "substring": TypedMethod((1, 2), _substring, _TEXT),
     "toUpperCase": TypedMethod((0, 0), lambda s: bounded_text(s.upper()), _TEXT),
     "toLowerCase": TypedMethod((0, 0), lambda s: bounded_text(s.lower()), _TEXT),
-    "trim": TypedMethod((0, 0), str.strip, _TEXT),
+    "trim": TypedMethod((0, 0), lambda s: s.strip(_CONTROLS), _TEXT),
     "contains": TypedMethod((1, 1), _contains, _SIZED),
     "startsWith": TypedMethod((1, 1), lambda s, o: s.startswith(text_of(o)), _TEXT),
     "endsWith": TypedMethod((1, 1), lambda s, o: s.endswith(text_of(o)), _TEXT),

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from headrace.mapping.errors import TransformError
 from headrace.mapping.functions.regular_expressions import whole_match
-from headrace.mapping.limits import bounded_int, bounded_text
+from headrace.mapping.limits import bounded_int, bounded_text, bounded_value
 from headrace.mapping.values import kind_of, number_of, shorten, text_of, truth
 
 Number: TypeAlias = int | float
@@ -150,7 +150,7 @@ def equals(left: Any, right: Any) -> bool:
 
 def _deep_equals(left: Any, right: Any) -> bool:
     try:
-        return bool(left == right)
+        return bool(bounded_value(left) == bounded_value(right))
     except RecursionError:
         raise TransformError("The values are nested too deeply to be compared.") from None
 
@@ -260,11 +260,11 @@ def size(value: Any) -> int:
 
 
 def member(target: Any, key: Any) -> Any:
-    """`target[key]`; null when there is no such element."""
+    """`target[key]`; null when there is no such element. Arrays and objects are no keys."""
     if isinstance(target, dict):
         if isinstance(key, str):
             return target.get(key)
-        return None if key is None else target.get(text_of(key))
+        return None if key is None or isinstance(key, list | dict) else target.get(text_of(key))
     if isinstance(target, list):
         if isinstance(key, str) and key.isdecimal() and len(key) < 10:
             key = int(key)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from headrace.mapping.apply import compile_rule
+from headrace.mapping.constants import unusable_constants
 from headrace.mapping.errors import MappingSyntaxError
 from headrace.mapping.syntax import Literal
 from headrace.model.flow import Rule
@@ -26,7 +27,7 @@ def _check(rule: Rule, target: Field, taken: set[tuple[str | int, ...]]) -> list
         compiled = compile_rule(rule, target)
     except (MappingSyntaxError, ValueError) as error:
         return [str(error)]
-    problems = []
+    problems = unusable_constants(compiled.node) if compiled.node is not None else []
     if compiled.destination.steps in taken:
         problems.append(f"Another rule already writes {rule.destination!r}.")
     taken.add(compiled.destination.steps)

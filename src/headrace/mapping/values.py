@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from headrace.mapping.errors import TransformError
-from headrace.mapping.limits import bounded_int, bounded_text
+from headrace.mapping.limits import bounded_int, bounded_text, bounded_value
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _MAX_DIGITS = 1200
@@ -96,7 +96,9 @@ def text_of(value: Any) -> str:
 def json_text(value: Any) -> str:
     try:
         return bounded_text(
-            json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=text_of)
+            json.dumps(
+                bounded_value(value), ensure_ascii=False, separators=(",", ":"), default=text_of
+            )
         )
     except (RecursionError, ValueError):
         raise TransformError("The value is nested too deeply to be written as text.") from None

@@ -19,14 +19,20 @@ LONG_ZONES = {
     "CDT": "Central Daylight Time", "MST": "Mountain Standard Time", "MDT": "Mountain Daylight Time",
     "PST": "Pacific Standard Time", "PDT": "Pacific Daylight Time", "GMT": "Greenwich Mean Time",
     "CET": "Central European Standard Time", "CEST": "Central European Summer Time",
-    "BST": "British Summer Time", "UTC": "Coordinated Universal Time",
+    "BST": "British Summer Time", "UTC": "Coordinated Universal Time", "IST": "India Standard Time",
+    "JST": "Japan Standard Time", "AKST": "Alaska Standard Time", "AKDT": "Alaska Daylight Time",
+    "EET": "Eastern European Standard Time", "EEST": "Eastern European Summer Time",
+    "WET": "Western European Standard Time", "WEST": "Western European Summer Time",
+    "AEST": "Australian Eastern Standard Time", "AEDT": "Australian Eastern Daylight Time",
 }  # fmt: skip
+_SHORT = {long.lower(): short for short, long in LONG_ZONES.items()}
 _OFFSET = re.compile(r"([+-])(\d\d?)(?::?(\d\d))?", re.ASCII)
 
 
 @lru_cache(maxsize=512)
 def zone(name: str) -> tzinfo:
     """The zone of an IANA name, abbreviation or offset; TransformError when there is none."""
+    name = _SHORT.get(name.lower(), name)
     if name in _FIXED:
         return UTC if _FIXED[name] == 0 else timezone(timedelta(hours=_FIXED[name]), name)
     found = _OFFSET.fullmatch(name.removeprefix("GMT").removeprefix("UTC"))

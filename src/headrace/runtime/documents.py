@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import ConfigurationError
+from headrace.mapping.rules import rule_of
 from headrace.model.flow import FlowRevision, Rule
 from headrace.xdm.fields import Field, tree_of
 from headrace.xdm.library import Library
@@ -15,11 +16,6 @@ from headrace.xdm.resolve import Resolver, Unresolvable
 PLACEHOLDER = "<XDM_TENANTID_PLACEHOLDER>"
 """What an export has in place of the tenant's id."""
 
-_SOURCE_TYPES = {
-    "text/x.schema-path": "ATTRIBUTE",
-    "text/x.aep-xl": "EXPRESSION",
-    "text/plain": "STATIC",
-}
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
 """What reading a document raises whose parts are not of the types they should be."""
 
@@ -78,26 +74,12 @@ def rules_of(body: Any) -> tuple[Rule, ...]:
     problems: list[str] = []
     for number, entry in enumerate(entries, 1):
         try:
-            rules.append(_rule(entry))
+            rules.append(rule_of(entry))
         except ValueError as error:
             problems.append(f"mapping {number}: {error}")
     if problems:
         raise ValueError("; ".join(problems))
     return tuple(rules)
-
-
-def _rule(entry: Any) -> Rule:
-    if not isinstance(entry, Mapping):
-        raise ValueError("it must be an object")
-    source = entry.get("source", entry.get("sourceAttribute"))
-    destination = entry.get("destination", entry.get("destinationXdmPath"))
-    if not isinstance(source, str) or not isinstance(destination, str):
-        raise ValueError("it needs the texts 'source' and 'destination'")
-    given = str(entry.get("sourceType") or "ATTRIBUTE")
-    kind = _SOURCE_TYPES.get(given, given.upper())
-    if kind not in _SOURCE_TYPES.values():
-        raise ValueError(f"the sourceType {given!r} is not ATTRIBUTE, EXPRESSION or STATIC")
-    return Rule(kind, source, destination)
 
 
 def _schema_id(body: Any) -> str | None:

@@ -15,6 +15,7 @@ from headrace.mapping.functions.definition import key_of
 from headrace.mapping.limits import bounded_value
 from headrace.mapping.methods import call_method
 from headrace.mapping.operators import OPERATORS, UNARY, member
+from headrace.mapping.reads import is_quick, needs_context, paths_of, reads_record
 from headrace.mapping.syntax import (
     STAR,
     ArrayLiteral,
@@ -67,14 +68,14 @@ class Generator:
         paths = [path for node in nodes for path in paths_of(node)]
         if any(STAR in path.steps for path in paths):
             raise NoShape("a path selects every element of an array")
-        if not supported(paths) or any(_reads_record(node) for node in nodes):
+        if not supported(paths) or any(reads_record(node) for node in nodes):
             raise NoShape("the mapping reads the whole record")
         self._reader = SourceReader(paths)
         self._globals: dict[str, Any] = {"truth": truth, "Exception": Exception, "type": type}
         self._names: dict[int, str] = {}
         self._keep: list[Any] = []
         self._parameters: list[tuple[str, str]] = []
-        self._needs_context = any(_needs_context(node) for node in nodes)
+        self._needs_context = any(needs_context(node) for node in nodes)
 
     def constant(self, value: Any) -> str:
         """A global name for an object."""
@@ -300,7 +301,7 @@ class Generator:
                     self.constant(name),
                     *map(self._expression, arguments),
                 ]
-                return f"{self.constant(call_method)}({', '.join(values)})"
+                return self._applied(call_method, *values)
             case Member(target, key):
                 return (
                     f"{self.constant(member)}({self._expression(target)}, {self._expression(key)})"
@@ -317,9 +318,9 @@ class Generator:
             case ArrayLiteral(elements):
                 return f"[{', '.join(map(self._expression, elements))}]"
             case MapLiteral(entries):
-                text = self.constant(key_of)
                 pairs = [
-                    f"{text}({self._expression(k)}): {self._expression(v)}" for k, v in entries
+                    f"{self._applied(key_of, self._expression(k))}: {self._expression(v)}"
+                    for k, v in entries
                 ]
                 return f"{{{', '.join(pairs)}}}"
             case Lambda(parameter, body):
@@ -328,6 +329,13 @@ class Generator:
                 text = self._expression(body)
                 self._parameters.pop()
                 return f"(lambda {variable}: {text})"
+
+    def _applied(self, function: Callable[..., Any], *arguments: str) -> str:
+        """A call, which counts against the limits inside of a lambda."""
+        name = self.constant(function)
+        if self._parameters:
+            return f"c.metered({', '.join((name, *arguments))})"
+        return f"{name}({', '.join(arguments)})"
 
     def _binary(self, node: Binary) -> str:
         left, right = self._expression(node.left), self._expression(node.right)
@@ -340,6 +348,8 @@ class Generator:
                 return f"(y if truth(y := {left}) else {right})"
             case "??":
                 return f"(y if (y := {left}) is not None else {right})"
+        if not is_quick(node):
+            return self._applied(OPERATORS[node.operator], left, right)
         call = f"{self.constant(OPERATORS[node.operator])}({left}, {right})"
         return inline.comparison(node, left, right, call) or call
 
@@ -348,7 +358,9 @@ class Generator:
         arguments = [self._expression(argument) for argument in node.arguments]
         if function.needs_context:
             arguments.insert(0, "c")
-        call = f"{self.constant(function.implementation)}({', '.join(arguments)})"
+        call = self._applied(function.implementation, *arguments)
+        if self._parameters:
+            return call
         return inline.function(function.implementation, node.arguments, arguments, call) or call
 
 
@@ -378,49 +390,6 @@ def _first_violation(value: Any, field: Field) -> tuple[str, str, str] | None:
     if not found:
         return None
     return found[0].keyword, found[0].pointer.replace("/", "."), found[0].message
-
-
-def paths_of(node: Node) -> list[Path]:
-    """Every source path that a tree reads."""
-    if isinstance(node, Path):
-        return [node]
-    return [path for child in _children(node) for path in paths_of(child)]
-
-
-def _children(node: Node) -> list[Node]:
-    match node:
-        case Call(_, arguments) | ArrayLiteral(arguments):
-            return list(arguments)
-        case Method(target, _, arguments):
-            return [target, *arguments]
-        case Member(target, key):
-            return [target, key]
-        case Unary(_, operand):
-            return [operand]
-        case Binary(_, left, right):
-            return [left, right]
-        case Conditional(test, then, otherwise):
-            return [test, then, otherwise]
-        case MapLiteral(entries):
-            return [part for pair in entries for part in pair]
-        case Lambda(_, body):
-            return [body]
-        case _:
-            return []
-
-
-def _reads_record(node: Node) -> bool:
-    """Whether a function looks into the record by itself (`contains_key`)."""
-    return any(call.name in ("contains_key", "is_set") for call in _calls(node))
-
-
-def _needs_context(node: Node) -> bool:
-    return any(FUNCTIONS[call.name].needs_context for call in _calls(node))
-
-
-def _calls(node: Node) -> list[Call]:
-    found = [node] if isinstance(node, Call) else []
-    return found + [call for child in _children(node) for call in _calls(child)]
 
 
 def _rules(template: Template) -> list[int]:

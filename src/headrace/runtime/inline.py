@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from headrace.mapping.functions import string
 from headrace.mapping.limits import MAX_TEXT
+from headrace.mapping.reads import COMPARISONS
 from headrace.mapping.syntax import Binary, Literal, Node
 
 _NAME = re.compile(r"[a-z]\d+")
-_COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _CASE = {string.lower: "lower", string.upper: "upper"}
 _SURELY_SHORT = MAX_TEXT // 4
 """A change of case makes at most three characters of one."""
@@ -23,7 +23,7 @@ def comparison(node: Binary, left: str, right: str, call: str) -> str | None:
     literal = node.right.value if isinstance(node.right, Literal) else None
     kind = type(literal)
     if (
-        node.operator not in _COMPARISONS
+        node.operator not in COMPARISONS
         or kind not in (int, float, str)
         or not _NAME.fullmatch(left)
     ):
@@ -33,7 +33,7 @@ def comparison(node: Binary, left: str, right: str, call: str) -> str | None:
 
 def is_test(node: Node) -> bool:
     """Whether a node's value is a truth value already."""
-    return isinstance(node, Binary) and node.operator in _COMPARISONS
+    return isinstance(node, Binary) and node.operator in COMPARISONS
 
 
 def function(

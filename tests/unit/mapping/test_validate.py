@@ -78,3 +78,41 @@ def test_the_later_of_two_rules_for_one_destination_is_at_fault(again):
     first, later = verdicts(("ATTRIBUTE", "a", "home.city"), ("ATTRIBUTE", "b", again))
     assert first == []
     assert "Another rule already writes" in later[0]
+
+
+@pytest.mark.parametrize(
+    ("expression", "word"),
+    [
+        ("matches_regex(a, '(?=x)y')", "look-around"),
+        ("a =~ '(a)\\\\1'", "back references"),
+        ("a !~ 'x++'", "possessive"),
+        ("explode(a, '(?>x)')", "atomic groups"),
+        ("explode(a, '(').get(0)", "not valid"),
+        ("a.split('[a&&b]').get(0)", "character classes"),
+        ("format(a, 'yyyy-bb')", "no letter of date patterns"),
+        ("date(a, 'yyyy w')", "cannot be read"),
+        ("date_part('fortnight', a)", "not a component"),
+        ("set_date_part('quarter', 1, a)", "cannot set the quarter"),
+        ("zone_date_to_zone(a, 'Atlantis/City')", "no time zone"),
+        ("md5(a, 'UTF-7')", "Unknown character set"),
+        ("hash('sha3', a)", "Unknown hash"),
+        ("get_url_query_str(a, 'keep')", "retain, remove or append"),
+        ("join('', transformArray(a, x -> extract_regex(x, '(?!b)')))", "look-around"),
+    ],
+)
+def test_a_constant_that_fails_for_every_record_is_told(expression, word):
+    assert word in " ".join(verdicts(("EXPRESSION", expression, "name"))[0])
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "matches_regex(a, b)",
+        "explode(a, null).get(0)",
+        "format(a, b)",
+        "md5(a, null)",
+        "a =~ ['(']",
+    ],
+)
+def test_what_only_a_record_can_tell_is_no_problem(expression):
+    assert verdicts(("EXPRESSION", expression, "name")) == [[]]

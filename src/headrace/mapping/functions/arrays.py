@@ -72,6 +72,7 @@ def upsert_array_replace(elements: Any, index: Any = None) -> list[Any]:
 def flatten_array(elements: Any) -> list[Any]:
     """All levels, without recursion."""
     out: list[Any] = []
+    inner = 0
     open_lists = [iter(array(elements, "flattenArray"))]
     while open_lists:
         for element in open_lists[-1]:
@@ -79,6 +80,8 @@ def flatten_array(elements: Any) -> list[Any]:
                 open_lists.append(iter(element))
                 if len(open_lists) > 10_000:
                     raise TransformError("flattenArray: the array is nested too deeply.")
+                inner += 1
+                check_items(inner)
                 break
             out.append(element)
         else:

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from headrace.mapping.date_patterns import format_date, tokens
 from headrace.mapping.errors import TransformError
 from headrace.mapping.functions.definition import (
     Context,
@@ -12,11 +13,7 @@ from headrace.mapping.functions.definition import (
     integer,
     null_to_null,
 )
-from headrace.mapping.java_dates import (
-    format_date,
-    parse_date,
-    read_date,
-)
+from headrace.mapping.java_dates import check_readable, parse_date, read_date
 from headrace.mapping.values import (
     epoch_milliseconds,
     from_milliseconds,
@@ -118,10 +115,15 @@ def date_part(component: Any, value: Any) -> int | None:
     return int(getattr(moment, name))
 
 
-def set_date_part(component: Any, value: Any, moment: Any) -> datetime | None:
+def _settable(component: Any) -> str:
     name = _component(component, "set_date_part")
     if name not in ("year", "month", "day", "hour", "minute", "second"):
         raise TransformError(f"set_date_part cannot set the {name}.")
+    return name
+
+
+def set_date_part(component: Any, value: Any, moment: Any) -> datetime | None:
+    name = _settable(component)
     if moment is None:
         return None
     given = moment_of(moment, "set_date_part")
@@ -207,14 +209,15 @@ def _function(
 
 
 _DATE = Parameter("date", "date", "a date or its text")
-_PATTERN = Parameter("pattern", "string", "a date pattern")
-_COMPONENT = Parameter("component", "string", "for example year or MM, in any letter case")
-_ZONE = Parameter("zone", "string", "an IANA zone")
+_PATTERN = Parameter("pattern", "string", "a date pattern", check=lambda p: tokens(text_of(p)))
+_COMPONENT = Parameter("component", "string", "for example year or MM, in any letter case", check=lambda c: _component(c, "date_part"))  # fmt: skip
+_PLACE = Parameter("component", "string", "year, month, day, hour, minute or second", check=_settable)  # fmt: skip
+_ZONE = Parameter("zone", "string", "an IANA zone", check=lambda z: zone(text_of(z)))
 _TEXT = (
     Parameter("text", "string", "the text of a date"),
-    Parameter("pattern", "string", "its date pattern, else the automatic formats", optional=True),
+    Parameter("pattern", "string", "its date pattern, else the automatic formats", optional=True, check=lambda p: check_readable(text_of(p))),
     Parameter("default", "date", "for a null text", optional=True),
-)
+)  # fmt: skip
 _PARTS = ("year", "month", "day", "hour", "minute", "second", "nanosecond")
 _MAKE = (*(Parameter(name, "integer", f"the {name}") for name in _PARTS), _ZONE)
 FUNCTIONS = (
@@ -224,7 +227,7 @@ FUNCTIONS = (
     _function("dformat", (Parameter("milliseconds", "integer", "since 1970"), _PATTERN), "string", "Epoch milliseconds as a pattern writes them, in UTC.", ('dformat(1571829875000, "yyyy-MM-dd HH:mm")', '"2019-10-23 11:24"'), dformat),
     _function("date", _TEXT, "date", "Reads a date.", ('date("2019-10-23 11:24", "yyyy-MM-dd HH:mm")', '"2019-10-23T11:24:00Z"', 'date("23.10.2019")', '"2019-10-23T00:00:00Z"', 'date(null, "yyyy", now())', '"2021-10-26T10:10:24Z"'), date_),
     _function("date_part", (_COMPONENT, _DATE), "integer", "A component of a date.", ('date_part("MM", date("2019-10-17"))', "10", 'date_part("dw", "2019-10-17")', "4", 'date_part("year", null)', "null"), date_part),
-    _function("set_date_part", (_COMPONENT, Parameter("value", "integer", "the new value"), _DATE), "date", "A date with its year, month, day, hour, minute or second replaced; the day is clipped to the month.", ('set_date_part("m", 4, date("2016-10-31"))', '"2016-04-30T00:00:00Z"'), set_date_part),
+    _function("set_date_part", (_PLACE, Parameter("value", "integer", "the new value"), _DATE), "date", "A date with its year, month, day, hour, minute or second replaced; the day is clipped to the month.", ('set_date_part("m", 4, date("2016-10-31"))', '"2016-04-30T00:00:00Z"'), set_date_part),
     *(
         _function(name, _MAKE, "date", "A date from its parts.", (f'{name}(2019, 10, 17, 11, 55, 12, 0, "America/Los_Angeles")', '"2019-10-17T18:55:12Z"'), make_date_time)
         for name in ("make_date_time", "make_timestamp")

@@ -9,19 +9,23 @@ from inspect import signature
 from typing import Any
 
 from headrace.mapping.errors import TransformError
-from headrace.mapping.limits import MAX_STEPS
+from headrace.mapping.limits import MAX_STEPS, MAX_WORK, spent, weight_of
 from headrace.mapping.values import kind_of, text_of
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """`kind` is string, integer, number, boolean, date, array, object, map, lambda or any."""
+    """`kind` is string, integer, number, boolean, date, array, object, map, lambda or any.
+
+    `check` raises TransformError for a constant that the function cannot use, whatever the record.
+    """
 
     name: str
     kind: str = "any"
     description: str = ""
     optional: bool = False
     repeated: bool = False
+    check: Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,13 @@ class Context:
     new_uuid: Callable[[], str]
     _depth: int = field(default=0, repr=False)
     _steps: int = field(default=0, repr=False)
+    _work: int = field(default=0, repr=False)
 
     @contextmanager
     def iteration(self, count: int) -> Iterator[None]:
         """Counts the calls of a lambda over an array of `count` elements against the limit."""
         if self._depth == 0:
-            self._steps = 0
+            self._steps = self._work = 0
         self._steps += count
         if self._steps > MAX_STEPS:
             raise TransformError(f"The expression would take more than {MAX_STEPS} steps.")
@@ -95,6 +100,23 @@ class Context:
             yield
         finally:
             self._depth -= 1
+
+    def metered(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The function's result, unless what is gone through inside of lambdas would pass the limit."""
+        if self._depth:
+            for argument in arguments:
+                self._work += weight_of(argument, MAX_WORK)
+                if self._work > MAX_WORK:
+                    break
+            else:
+                before = spent()
+                result = function(*arguments)
+                self._work += spent() - before
+                self._work += len(result) if isinstance(result, str | list) else 1
+                if self._work <= MAX_WORK:
+                    return result
+            raise TransformError("The expression would go through too much text in its lambdas.")
+        return function(*arguments)
 
 
 def examples(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

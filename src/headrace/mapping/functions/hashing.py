@@ -12,6 +12,10 @@ from headrace.mapping.values import shorten, text_of
 CATEGORY = "Hashing"
 
 
+def _check_charset(charset: Any) -> None:
+    _encoded("", charset)
+
+
 def _encoded(value: Any, charset: Any) -> bytes:
     text = text_of(value)
     match "UTF-8" if charset is None else text_of(charset).upper():
@@ -55,19 +59,28 @@ def _hasher(digest: Callable[[bytes], str]) -> Callable[..., Any]:
     return hashed
 
 
-def hash_with(algorithm: Any, value: Any, charset: Any = None) -> str | None:
+def _digest_of(algorithm: Any) -> Callable[[bytes], str]:
     digest = _DIGESTS.get(text_of(algorithm).lower().replace("-", ""))
     if digest is None:
         raise TransformError(
             f"Unknown hash {shorten(algorithm)}: use SHA-1, SHA-256, SHA-512, MD5 or CRC32."
         )
+    return digest
+
+
+def hash_with(algorithm: Any, value: Any, charset: Any = None) -> str | None:
+    digest = _digest_of(algorithm)
     return None if value is None else digest(_encoded(value, charset))
 
 
 _INPUT = (
     Parameter("input", "string", "the text"),
     Parameter(
-        "charset", "string", "UTF-8 (the default), UTF-16, ISO-8859-1 or US-ASCII", optional=True
+        "charset",
+        "string",
+        "UTF-8 (the default), UTF-16, ISO-8859-1 or US-ASCII",
+        optional=True,
+        check=_check_charset,
     ),
 )
 FUNCTIONS = (
@@ -86,7 +99,12 @@ FUNCTIONS = (
     Function(
         "hash",
         CATEGORY,
-        (Parameter("algorithm", "string", "SHA-1, SHA-256, SHA-512, MD5 or CRC32"), *_INPUT),
+        (
+            Parameter(
+                "algorithm", "string", "SHA-1, SHA-256, SHA-512, MD5 or CRC32", check=_digest_of
+            ),
+            *_INPUT,
+        ),
         "string",
         "The hash of a text by a named algorithm.",
         examples(('hash("CRC32", "my text", "US-ASCII")', '"8df92e80"')),

@@ -12,11 +12,12 @@ import re2
 
 from headrace.mapping.errors import TransformError
 from headrace.mapping.functions.definition import Function, Parameter, examples, null_to_null
-from headrace.mapping.limits import check_items
+from headrace.mapping.limits import MAX_EFFORT, check_items, spend
 from headrace.mapping.values import text_of
 
 CATEGORY = "Regular Expression"
 _MAX_PATTERN = 2048
+_SMALL_EFFORT = 4096
 _POSIX = [
     "Alpha",
     "Digit",
@@ -32,6 +33,16 @@ _POSIX = [
     "Space",
     "ASCII",
 ]
+_PLAIN = re.compile(r"(?:[^\\.\[\](){}*+?^$|]|\\[^A-Za-z0-9\s])+")
+_PROPERTIES = {
+    "Alphabetic": r"\p{L}\p{Nl}",
+    "Digit": r"\p{Nd}",
+    "Letter": r"\p{L}",
+    "Lowercase": r"\p{Ll}",
+    "Uppercase": r"\p{Lu}",
+    "Punctuation": r"\p{P}",
+}
+"""Properties of Unicode, written as `\\p{IsAlphabetic}`, by general categories."""
 _HORIZONTAL = r"\t \x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
 _VERTICAL = r"\n\x0B\f\r\x{85}\x{2028}\x{2029}"
 _REFUSED = (
@@ -57,10 +68,15 @@ def _translated(pattern: str) -> str:
                 at = stop + (0 if close < 0 else 2)
                 continue
             named = re.match(r"\\([pP])\{(?:Is)?(\w+)\}", pattern[at:])
-            if named and named[2] in _POSIX:
+            if named and named[2] in _POSIX and f"Is{named[2]}" not in named[0]:
                 sign = "^" if named[1] == "P" else ""
                 known = f"[:{sign}{named[2].lower()}:]"
                 out.append(known if inside else f"[{known}]")
+                at += len(named[0])
+                continue
+            if named and named[0].startswith("\\p{Is") and named[2] in _PROPERTIES:
+                categories = _PROPERTIES[named[2]]
+                out.append(categories if inside else f"[{categories}]")
                 at += len(named[0])
                 continue
             braced = re.match(r"\\[pPx]\{\^?\w+\}", pattern[at:])
@@ -85,7 +101,7 @@ def _translated(pattern: str) -> str:
                 out.append(f"\\x{{{ord(pattern[at + 2]) ^ 64:X}}}")
                 at += 1
             elif following == "Z" and not inside:
-                out.append(r"(?:\n?\z)")
+                out.append(r"\z")
             elif following == "e":
                 out.append(r"\x1B")
             elif following == "u" and re.match(r"[0-9a-fA-F]{4}", pattern[at + 2 :]):
@@ -133,23 +149,53 @@ def _compiled(pattern: str) -> Any:
 
 
 def _run(method: str, pattern: str, text: str) -> Any:
+    expression = _compiled(pattern)
+    effort = expression.programsize * len(text)
+    if effort > _SMALL_EFFORT:
+        if effort > MAX_EFFORT:
+            raise TransformError(
+                f"The regular expression is too large for a text of {len(text)} characters."
+            )
+        spend(effort)
     try:
-        return getattr(_compiled(pattern), method)(text)
+        return getattr(expression, method)(text)
     except UnicodeEncodeError:
         raise TransformError("The text holds half a surrogate pair.") from None
+
+
+def check_pattern(pattern: Any) -> None:
+    """TransformError says what is wrong with a regular expression, or what of Java's it cannot use."""
+    _compiled(text_of(pattern))
 
 
 def whole_match(text: str, pattern: str) -> bool:
     return _run("fullmatch", pattern, text) is not None
 
 
+@lru_cache(maxsize=512)
+def _literal(pattern: str) -> str:
+    """The text that a pattern stands for, empty when it is more than a text."""
+    if not _PLAIN.fullmatch(pattern):
+        return ""
+    return re.sub(r"\\(.)", r"\1", pattern)
+
+
 def split_text(text: str, pattern: str) -> list[str]:
     """Pieces between matches, empty ones kept; a match without width at the start makes no piece."""
+    if not pattern:
+        check_items(len(text))
+        return list(text) or [""]
+    delimiter = _literal(pattern)
+    if delimiter:
+        check_items(text.count(delimiter) + 1)
+        return text.split(delimiter)
     pieces: list[str] = []
-    begin = 0
+    begin, before = 0, (-1, -1)
     for match in _run("finditer", pattern, text):
-        if match.end() == 0 or (match.start() == match.end() == len(text)):
+        # RE2 may give a match without width twice
+        if match.end() == 0 or match.start() == len(text) or match.span() == before:
             continue
+        before = match.span()
         pieces.append(text[begin : match.start()])
         begin = match.end()
         check_items(pieces)
@@ -174,7 +220,7 @@ def matches_regex(text: Any, pattern: Any) -> bool:
 
 _PARAMETERS = (
     Parameter("string", "string", "the text"),
-    Parameter("regex", "string", "the expression"),
+    Parameter("regex", "string", "the expression", check=check_pattern),
 )
 FUNCTIONS = (
     Function(

@@ -9,7 +9,7 @@ from headrace.mapping.functions.definition import (
     integer,
     null_to_null,
 )
-from headrace.mapping.functions.regular_expressions import split_text
+from headrace.mapping.functions.regular_expressions import check_pattern, split_text
 from headrace.mapping.limits import bounded_text, check_items, check_length
 from headrace.mapping.values import text_of
 
@@ -34,8 +34,8 @@ def explode(text: Any, regex: Any = None) -> list[str]:
 
 @null_to_null
 def split(text: Any, separators: Any) -> list[str]:
-    """Splits at any of the characters; empty pieces are dropped."""
-    marks = text_of(separators) or _BLANKS
+    """Splits at any of the characters, at white space without them; empty pieces are dropped."""
+    marks = _BLANKS if separators is None else text_of(separators)
     pieces = [text_of(text)]
     for mark in set(marks) if len(marks) > 1 else marks:
         pieces = [part for piece in pieces for part in piece.split(mark)]
@@ -70,9 +70,10 @@ def instr(text: Any, wanted: Any, start: Any = 0, occurrence: Any = 1) -> int | 
 
 @null_to_null
 def replacestr(text: Any, wanted: Any, replacement: Any) -> str:
-    subject, part, new = text_of(text), text_of(wanted), text_of(replacement)
-    if not part:
+    subject, part = text_of(text), text_of(wanted)
+    if not part or replacement is None:
         return subject
+    new = text_of(replacement)
     check_length(len(subject) + subject.count(part) * max(0, len(new) - len(part)))
     return subject.replace(part, new)
 
@@ -143,7 +144,21 @@ def equals(left_text: Any, right_text: Any) -> bool | None:
 def equals_ignore_case(left_text: Any, right_text: Any) -> bool | None:
     if left_text is None:
         return None
-    return isinstance(right_text, str) and text_of(left_text).lower() == right_text.lower()
+    return isinstance(right_text, str) and same_but_for_case(text_of(left_text), right_text)
+
+
+def same_but_for_case(one: str, other: str) -> bool:
+    """Character by character, as Java compares: `ß` is not `SS`."""
+    if one.isascii() and other.isascii():
+        return one.lower() == other.lower()
+    return len(one) == len(other) and all(map(_same_letter, one, other))
+
+
+def _same_letter(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    first, second = one.upper(), other.upper()
+    return len(first) == len(second) == 1 and first.lower() == second.lower()
 
 
 def _text(name: str = "string", description: str = "the text") -> Parameter:
@@ -165,7 +180,9 @@ _VALUES = Parameter("values", "any", "what to join", repeated=True)
 _SIZE = Parameter("size", "integer", "the length wanted")
 _PAD = Parameter("pad", "string", "what to fill with, a blank when empty", optional=True)
 _COUNT = Parameter("count", "integer", "how many characters")
-_REGEX = Parameter("regex", "string", "the delimiter, a comma by default", optional=True)
+_REGEX = Parameter(
+    "regex", "string", "the delimiter, a comma by default", optional=True, check=check_pattern
+)
 _INSTR = (
     _text(),
     _text("wanted", "the text to find"),

@@ -54,13 +54,18 @@ def get_url_path(url: Any, full: Any = True) -> str | None:
     return path if truth(full) else path.rpartition("/")[2]
 
 
-@null_to_null
-def get_url_query_str(url: Any, anchor: Any = "retain") -> dict[str, str] | None:
+def _anchor_mode(anchor: Any) -> str:
     mode = text_of(anchor)
     if mode not in ("retain", "remove", "append"):
         raise TransformError(
             f"get_url_query_str: the anchor is handled by retain, remove or append, not {shorten(mode)}."
         )
+    return mode
+
+
+@null_to_null
+def get_url_query_str(url: Any, anchor: Any = "retain") -> dict[str, str] | None:
+    mode = _anchor_mode(anchor)
     parts = _parts(url)
     if parts is None:
         return None
@@ -96,7 +101,7 @@ def _function(
 
 
 _FULL = Parameter("full", "boolean", "the whole path, true by default", optional=True)
-_ANCHOR = Parameter("anchor", "string", "retain (to the last value), remove or append (as _anchor_)", optional=True)  # fmt: skip
+_ANCHOR = Parameter("anchor", "string", "retain (to the last value), remove or append (as _anchor_)", optional=True, check=_anchor_mode)  # fmt: skip
 FUNCTIONS = (
     _function("get_url_protocol", "string", "The scheme of a URL, null when it is none.", ('get_url_protocol("https://platform.adobe.com/home")', '"https"', 'get_url_protocol("home")', "null"), get_url_protocol),
     _function("get_url_host", "string", "The host of a URL, null when it is none.", ('get_url_host("https://platform.adobe.com/home")', '"platform.adobe.com"'), get_url_host),

@@ -1,15 +1,12 @@
 """The fields of a source record that a rule reads."""
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from typing import Any
 
 from headrace.mapping.errors import MappingSyntaxError
 from headrace.mapping.parser import parse
-from headrace.mapping.syntax import Call, Literal, Path
+from headrace.mapping.reads import TAKE_A_PATH_AS_TEXT, children
+from headrace.mapping.syntax import Call, Literal, Node, Path
 from headrace.model.flow import Rule
-
-_TAKE_A_PATH_AS_TEXT = frozenset({"contains_key", "is_set"})
 
 
 def attributes_of(rule: Rule) -> list[str]:
@@ -22,19 +19,14 @@ def attributes_of(rule: Rule) -> list[str]:
         return []
 
 
-def _paths(node: Any) -> Iterator[str]:
+def _paths(node: Node) -> Iterator[str]:
     """Depth is bounded by the parser."""
     if isinstance(node, Path):
         yield node.flat
-    elif isinstance(node, Call) and node.name in _TAKE_A_PATH_AS_TEXT:
+        return
+    if isinstance(node, Call) and node.name in TAKE_A_PATH_AS_TEXT:
         first = node.arguments[0]
         if isinstance(first, Literal) and isinstance(first.value, str):
             yield first.value
-        for argument in node.arguments if not isinstance(first, Literal) else node.arguments[1:]:
-            yield from _paths(argument)
-    elif isinstance(node, tuple):
-        for child in node:
-            yield from _paths(child)
-    elif is_dataclass(node):
-        for field in fields(node):
-            yield from _paths(getattr(node, field.name))
+    for child in children(node):
+        yield from _paths(child)

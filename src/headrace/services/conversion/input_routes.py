@@ -5,8 +5,8 @@ from email.policy import HTTP
 from typing import Any
 
 from headrace.http.contract import Answer, Call
+from headrace.mapping.rules import SOURCE_TYPES
 from headrace.services.catalog.batches import Batches
-from headrace.services.conversion import wire
 from headrace.services.conversion.inputs import Inputs, json_schema_in
 from headrace.services.conversion.lists import chosen, page
 from headrace.services.conversion.samples import source_paths, type_of
@@ -84,7 +84,7 @@ class InputCalls:
                 "outputSchema": {"schemaRef": ref},
                 "mappings": [
                     {
-                        "sourceType": wire.SOURCE_TYPES["ATTRIBUTE"],
+                        "sourceType": SOURCE_TYPES["ATTRIBUTE"],
                         "source": match.source,
                         "destination": match.destination,
                         "identity": False,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from headrace.mapping.constants import unusable_constants
 from headrace.mapping.errors import MappingSyntaxError, TransformError
 from headrace.mapping.evaluate import evaluate
 from headrace.mapping.functions import FUNCTIONS, Parameter
@@ -116,6 +117,9 @@ def checked(expression: str, record: dict[str, Any] | None) -> dict[str, Any]:
     """The verdict on an expression; with a record it must also have a value there, which is then answered."""
     try:
         node = parse(expression)
+        unusable = unusable_constants(node)
+        if unusable:
+            return {"validationStatus": "failed", "error": " ".join(unusable)}
         if record is None:
             return {"validationStatus": "succeeded", "error": "none"}
         value = plain(evaluate(node, context_of(record)))

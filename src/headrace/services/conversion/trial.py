@@ -10,11 +10,12 @@ from headrace.errors import ApiError
 from headrace.mapping.apply import CompiledMapping, CompiledRule, apply, compile_rule
 from headrace.mapping.errors import MappingSyntaxError
 from headrace.mapping.functions import Context
+from headrace.mapping.rules import SOURCE_TYPES
 from headrace.mapping.validate import problems_of
 from headrace.mapping.values import text_of
 from headrace.model.flow import Rule
 from headrace.model.ids import uuid_text
-from headrace.services.conversion.wire import SOURCE_TYPES, refuse, rule_of
+from headrace.services.conversion.wire import refuse, rule_of
 from headrace.xdm.fields import Field
 
 Problem = dict[str, Any]

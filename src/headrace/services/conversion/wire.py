@@ -4,18 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.errors import ApiError
+from headrace.mapping import rules
 from headrace.mapping.errors import MappingSyntaxError
 from headrace.mapping.parser import parse, parse_attribute
+from headrace.mapping.rules import SOURCE_TYPES
 from headrace.model.flow import Rule
 from headrace.model.ids import hex_id
 from headrace.services.conversion.attributes import attributes_of
 
-SOURCE_TYPES = {
-    "ATTRIBUTE": "text/x.schema-path",
-    "EXPRESSION": "text/x.aep-xl",
-    "STATIC": "text/plain",
-}
-WORDS = {media: word for word, media in SOURCE_TYPES.items()}
 _TITLES = {400: "Invalid request", 404: "Not found"}
 _OLD_KEYS = ("identityGroup", "namespaceCode")
 
@@ -27,22 +23,10 @@ def refuse(detail: str, status: int = 400) -> ApiError:
 
 def rule_of(entry: Any) -> Rule:
     """A rule of either shape; ApiError 400 says what it lacks."""
-    if not isinstance(entry, dict):
-        raise refuse("Each mapping must be an object.")
-    source = _either(entry, "source", "sourceAttribute")
-    destination = _either(entry, "destination", "destinationXdmPath")
-    if not isinstance(source, str) or not isinstance(destination, str):
-        raise refuse("Each mapping needs the texts 'source' and 'destination'.")
-    given = entry.get("sourceType") or "ATTRIBUTE"
-    kind = WORDS.get(str(given), str(given).upper())
-    if kind not in SOURCE_TYPES:
-        raise refuse(f"The sourceType {given!r} is none of {', '.join(SOURCE_TYPES)}.")
-    return Rule(kind, source, destination)
-
-
-def _either(entry: Mapping[str, Any], modern: str, legacy: str) -> Any:
-    found = entry.get(modern)
-    return entry.get(legacy) if found is None else found
+    try:
+        return rules.rule_of(entry)
+    except ValueError as error:
+        raise refuse(str(error)) from None
 
 
 def check_syntax(rule: Rule) -> None:
