@@ -8,12 +8,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from headrace.testing.oracle import Answer, Findings, Oracle, balance, compare, rows_of
+from headrace.testing.oracle import (
+    Answer,
+    Findings,
+    Oracle,
+    balance,
+    compare,
+    counts_of,
+    rows_of,
+)
 from headrace.testing.server import PlatformClient, ServerProcess
 from tests.crash.senders import Sender
 
@@ -44,6 +53,16 @@ def wait_for(what: str, check: Callable[[], Any], patience: float = 30.0) -> Any
         time.sleep(0.03)
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the last verdict covered: the newest request, the largest offset, rows of the flow in both tables."""
+
+    request: int = 0
+    offset: int = -1
+    good: int = 0
+    failed: int = 0
+
+
 class Rig:
     """`root` is for the server's directory, its log and the oracle's file."""
 
@@ -67,6 +86,8 @@ class Rig:
         self.oracle = Oracle(root / "oracle.db")
         self.senders: list[Sender] = []
         self.kills = 0
+        self.settled = Settled()
+        self.http = httpx.Client(verify=False, timeout=10)
         self.foreign, self.foreign_serial = 0, 0
         self.columns = 0
 
@@ -114,13 +135,13 @@ class Rig:
         self.server.kill()
         self.kills += 1
 
-    def launch(self, crash_at: str | None = None) -> bool:
-        """Start the server, with a crash point if one is given; whether it lived to be well."""
+    def launch(self, crash_at: str | None = None, *, soon: bool = False) -> bool:
+        """Start the server, with a crash point if one is given; whether it lived to be well, or `soon` to answer."""
         self.server.environment.pop("HEADRACE_CRASH_AT", None)
         if crash_at is not None:
             self.server.environment["HEADRACE_CRASH_AT"] = crash_at
         try:
-            self.server.start(PATIENCE)
+            self.server.start(PATIENCE, soon=soon)
         except RuntimeError:
             if crash_at is None:
                 raise
@@ -133,7 +154,7 @@ class Rig:
         self.kill_server()
         errors = self.server.data_dir.parent / "server.log"
         before = errors.stat().st_size
-        self.launch(f"{point}:{number}")
+        self.launch(f"{point}:{number}", soon=True)
         deadline = time.monotonic() + patience
         reached = False
         while not reached and time.monotonic() < deadline:
@@ -142,9 +163,10 @@ class Rig:
                 file.seek(before)
                 reached = ended or b"worker ended with status 137" in file.read()
             time.sleep(0.02)
-        self.kills += reached
+        alive = self.server.process is not None and self.server.process.poll() is None
+        self.kills += reached + alive
         self.server.kill()
-        self.launch()
+        self.launch(soon=True)
         return reached
 
     def second_server(self) -> subprocess.CompletedProcess[bytes]:
@@ -229,7 +251,7 @@ class Rig:
 
     def measured(self) -> dict[str, float]:
         """The flow's figures at /metrics."""
-        text = httpx.get(f"{self.server.credentials()['base_url']}/metrics").text
+        text = self.http.get(f"{self.server.credentials()['base_url']}/metrics").text
         mine = [line for line in text.splitlines() if f'flow="{self.journey.flow_id}"' in line]
         return {
             line.split("{")[0].removeprefix("headrace_flow_"): float(line.rsplit(" ", 1)[1])
@@ -237,7 +259,9 @@ class Rig:
         }
 
     def health(self) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"{self.server.credentials()['base_url']}/health").json()
+        found: dict[str, Any] = self.http.get(
+            f"{self.server.credentials()['base_url']}/health"
+        ).json()
         return found
 
     def quiesce(self, patience: float = 60.0) -> None:
@@ -252,24 +276,56 @@ class Rig:
                 return
             time.sleep(0.1)
 
-    def verdict(self) -> Findings:
-        """Quiesce, then hold the account against the tables."""
+    def verdict(self, *, whole: bool = True) -> Findings:
+        """Quiesce, then hold the account against the tables. Without `whole` only what came since the last verdict is
+        read, and all rows are counted; what looks wrong is judged again by everything."""
         self.quiesce()
-        findings = compare(
-            self.oracle.attempts(), *rows_of(self.server.data_dir, self.journey.dataset_id)
-        )
+        if not whole:
+            findings = self._newest()
+            if not findings.faults():
+                return findings
+        good, failed = rows_of(self.server.data_dir, self.journey.dataset_id)
+        findings = compare(self.oracle.attempts(), good, failed)
+        own = [row for row in (*good, *failed) if row.partition]
+        self.settled = Settled(
+            self.oracle.newest(), max((row.offset for row in own), default=-1),
+            len(own) - len(failed), len(failed),
+        )  # fmt: skip
+        self._balance(findings, self.foreign)
+        return findings
+
+    def _newest(self) -> Findings:
+        before, newest = self.settled, self.oracle.newest()
+        place = self.server.data_dir, self.journey.dataset_id
+        good, failed = rows_of(*place, after=before.offset)
+        attempts = [a for a in self.oracle.attempts(before.request) if a.sender != FOREIGN]
+        findings = compare(attempts, good, failed)
+        findings.landed, findings.failed = counts_of(*place)
+        expected = before.good + len(good), before.failed + len(failed)
+        if (findings.landed, findings.failed) != expected:
+            text = f"{findings.landed} and {findings.failed} rows, expected {expected}"
+            findings.duplicated.append(
+                text
+            )  # rows that were judged before have become more, or fewer
+        self._balance(findings, 0)
+        if not findings.faults():
+            offset = max((row.offset for row in (*good, *failed)), default=before.offset)
+            self.settled = Settled(newest, offset, *expected)
+        return findings
+
+    def _balance(self, findings: Findings, foreign: int) -> None:
         measured = self.measured()
         if measured:
-            findings.unbalanced = balance(measured, findings, self.foreign)
+            findings.unbalanced = balance(measured, findings, foreign)
         elif findings.acknowledged:
             findings.unbalanced = ["the server has no figures for the flow"]
-        return findings
 
     def close(self) -> None:
         for sender in self.senders:
             sender.stop()
         self.server.kill()
         self.client.http.close()
+        self.http.close()
         self.oracle.close()
 
 

@@ -1,9 +1,12 @@
 """Threads that send records as clients do, and tell the oracle what they sent and what they were told."""
 
+import contextlib
 import json
 import random
+import socket
 import threading
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -24,7 +27,7 @@ def record(name: str, n: int, poison: bool) -> str:
 
 
 class Sender(threading.Thread):
-    """Sends `budget` records (None: until stopped), one request after the other: its acknowledged records have an
+    """Sends until `budget` records were accepted (None: until stopped), one request after the other: its acknowledged records have an
     order. `poison` is the share of records that must fail. A request that got no answer is not repeated, and one
     in fifty requests is no JSON, which must be refused."""
 
@@ -44,22 +47,33 @@ class Sender(threading.Thread):
         super().__init__(daemon=True, name=name)
         self.oracle, self.journey, self.kind = oracle, journey, kind
         self.budget, self.poison, self.largest, self.timeout = budget, poison, largest, timeout
+        self.accepted = 0
         self.random = random.Random(f"{seed}-{name}")
         self.sent = 0
         self.statuses: dict[int, int] = {}
         self.stopping = threading.Event()
 
     def run(self) -> None:
-        with httpx.Client(timeout=self.timeout) as client:
-            while not self.stopping.is_set() and (self.budget is None or self.sent < self.budget):
+        with httpx.Client(timeout=self.timeout, verify=False) as client:
+            while not self.stopping.is_set() and (
+                self.budget is None or self.accepted < self.budget
+            ):
                 if not self._request(client):
-                    self.stopping.wait(0.05)
+                    self._wait_for_server()
 
     def stop(self, patience: float = 30.0) -> None:
         """End after the running request."""
         self.stopping.set()
         self.join(patience)
         assert not self.is_alive(), f"sender {self.name} does not end"
+
+    def _wait_for_server(self) -> None:
+        """Wait until somebody listens: what is sent to nobody shows nothing."""
+        parts = urlsplit(self.journey.inlet_url)
+        while not self.stopping.wait(0.05):
+            with contextlib.suppress(OSError):
+                socket.create_connection((parts.hostname, parts.port), 1).close()
+                return
 
     def _request(self, client: httpx.Client) -> bool:
         """Send one request; whether it was accepted."""
@@ -80,6 +94,7 @@ class Sender(threading.Thread):
             return False
         self.statuses[answer.status_code] = self.statuses.get(answer.status_code, 0) + 1
         if answer.status_code in (200, 207):
+            self.accepted += count
             self.oracle.answer(request, Answer.ACKNOWLEDGED, _refused(answer))
         else:
             self.oracle.answer(request, Answer.REFUSED)

@@ -25,7 +25,7 @@ def kill_again_and_again(root: Path, kills: int) -> Findings:
         for _ in range(kills):
             time.sleep(randomness.uniform(0.2, 0.8))
             rig.kill_server()
-            rig.launch()
+            rig.launch(soon=True)
         time.sleep(0.5)
         assert rig.server.stop() == 0
         rig.launch()
@@ -34,12 +34,12 @@ def kill_again_and_again(root: Path, kills: int) -> Findings:
         rig.close()
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(KILLS, marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_loss_finder.py has the short form
 @pytest.mark.timeout(300 + 20 * KILLS)
 def test_p1_p2_every_acknowledged_record_lands_once_or_fails_once_after_many_kills(
-    tmp_path: Path, kills: int
+    tmp_path: Path,
 ) -> None:
-    findings = kill_again_and_again(tmp_path, kills)
+    findings = kill_again_and_again(tmp_path, KILLS)
     assert findings.faults() == {}
     assert findings.acknowledged > 100
     assert findings.landed > 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headrace.errors import LogCorrupt, Overloaded
-from headrace.log.frames import SINGLE
+from headrace.log.frames import SINGLE, scan
 from headrace.log.reader import LogReader
 from headrace.log.segments import open_log, segments
 from headrace.log.writer import LogWriter
@@ -88,21 +88,55 @@ def test_p1_what_a_crash_tore_is_cut_even_when_a_later_segment_had_just_begun(
     assert read_all(tmp_path) == [(0, b"first"), (1, b"second"), (2, b"third")]
 
 
-def test_p8_a_reader_stops_at_damage_says_where_and_skips_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [(-1, "1 records, 1 to 1"), (0, "1 records, 1 to 1"), (4, "1 records, 1 to 1")],
+    ids=["content", "length", "checksum"],
+)
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "last"])
+def test_p8_a_reader_passes_damage_with_range_and_count_and_never_frees_its_segment(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, at: int, told: str, sealed: bool
 ) -> None:
-    write(tmp_path, b"first", b"second", b"third", segment_bytes=1)
-    flip(segments(tmp_path)[-2][1], b"second")
+    write(tmp_path, b"first", b"second", b"third")
+    victim = segments(tmp_path)[0][1]
+    data = bytearray(victim.read_bytes())
+    start = [end for _, end in scan(bytes(data))][1]  # behind the checkpoint and the first record
+    data[start + at if at >= 0 else data.index(b"second")] ^= 0x40
+    if sealed:
+        write(tmp_path, b"fourth", b"fifth", segment_bytes=1)
+    victim.write_bytes(bytes(data) + victim.read_bytes()[len(data) :])
     reader, found = LogReader(tmp_path), []
     with caplog.at_level(logging.ERROR):
         for _ in range(20):
             found += [frame.body for frame in reader.read()]
-    assert found == [b"first"]
-    assert reader.damage is not None
-    assert segments(tmp_path)[-2][1].name in reader.damage
+    assert found == [b"first", b"third", *([b"fourth", b"fifth"] if sealed else [])]
+    (damage,) = reader.damage
+    assert (damage.segment, damage.first, damage.next, damage.count) == (victim.name, 1, 2, 1)
+    assert told in str(damage)
     assert caplog.text.count("damaged after byte") == 1
-    assert reader.free({"f": 1}) <= 2
-    assert segments(tmp_path)[-2][1].exists()
+    reader.free({"f": 1000})
+    assert victim.exists(), "the evidence is kept"
+    assert len(segments(tmp_path)) <= 2, "what is whole is freed as ever"
+    reader.close()
+
+
+def test_p8_damage_at_the_end_of_what_is_durable_is_told_and_reading_goes_on_when_more_comes(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, b"first", b"second")
+    flip(segments(tmp_path)[-1][1], b"second")
+    reader = LogReader(tmp_path)
+    assert [frame.body for frame in reader.read()] == [b"first"]
+    for _ in range(3):
+        assert reader.read() == []
+    (damage,) = reader.damage
+    assert (damage.first, damage.next, damage.count) == (1, None, None)
+    assert "records from 1 on cannot be read" in str(damage)
+    flip(segments(tmp_path)[-1][1], bytes([b"s"[0] ^ 4]) + b"econd")
+    write(tmp_path, b"third", segment_bytes=1)
+    flip(segments(tmp_path)[0][1], b"second")
+    assert [frame.body for frame in reader.read()] == [b"third"]
+    assert reader.damage[-1].count == 1
     reader.close()
 
 

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from headrace.disk import sync_directory
-from headrace.log.frames import CHECKPOINT, Frame, announced, scan
+from headrace.log.damage import Damage, resume
+from headrace.log.frames import CHECKPOINT, HEAD, Frame, announced, scan
 from headrace.log.segments import DurableMark, segment_name, segments
 from headrace.testing.crashpoints import reach
 
@@ -14,8 +15,12 @@ _CHUNK = 8 * 1024 * 1024
 
 
 class LogReader:
-    """Reads from the oldest segment on. Only what the writer declared durable is ever returned. `damage` says
-    where durable bytes were found that fail their checksum; nothing behind them is read."""
+    """Reads from the oldest segment on. Only what the writer declared durable is ever returned.
+
+    `damage` lists the ranges of durable bytes that fail their checksum. Reading goes on behind them: whoever reads
+    finds by the frames' sequences which flows lack records, and must not go on with those. Segments with such a range
+    are never removed.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -23,7 +28,9 @@ class LogReader:
         self._base = -1
         self._file = -1
         self._at = 0
-        self.damage: str | None = None
+        self._next = 0
+        self._searched = 0
+        self.damage: list[Damage] = []
         self._ends: dict[int, dict[str, int]] = {}
 
     def read(self, most_bytes: int = _CHUNK) -> list[Frame]:
@@ -31,13 +38,13 @@ class LogReader:
         if self._file < 0 and not self._next_segment():
             return []
         limit, sealed = self._limit()
-        if self._at >= limit:
+        if self._at >= limit or self._searched >= limit:
             if not sealed or not self._next_segment():
                 return []
             limit, sealed = self._limit()
         want = min(limit - self._at, most_bytes)
         buffer = os.pread(self._file, want, self._at)
-        need = announced(buffer, 0)
+        need = min(announced(buffer, 0), limit - self._at)
         if need > len(buffer):
             buffer = os.pread(self._file, need, self._at)
         frames = []
@@ -45,19 +52,35 @@ class LogReader:
         ends = self._ends[self._base]
         for frame, position in scan(buffer):
             end = position
+            self._next = frame.end
             if frame.meta.layout != CHECKPOINT:
                 frames.append(frame)
                 ends[frame.meta.flow_id] = frame.end
-        if end == 0:
-            self._report_damage()
         self._at += end
-        return frames if frames or end == 0 else self.read(most_bytes)
+        if end == 0 and limit > self._at:
+            self._pass_damage(limit)
+        return frames or self.read(most_bytes)
 
-    def _report_damage(self) -> None:
-        """Durable bytes that are no frame: reading stays there, since what follows must not overtake them."""
-        if self.damage is None:
-            self.damage = f"segment {segment_name(self._base)} is damaged after byte {self._at}"
-            logger.error("%s: nothing after it can land", self.damage)
+    def _pass_damage(self, limit: int) -> None:
+        """Durable bytes that are no frame: go to the next one in the segment, or wait for one behind `limit`."""
+        name = segment_name(self._base)
+        behind = resume(os.pread(self._file, limit - self._at, self._at), self._next)
+        if not any(found.segment == name and found.at == self._at for found in self.damage):
+            self.damage.append(Damage(name, self._at, self._next))
+        if behind is None:
+            if not self._searched:
+                logger.error("%s", self.damage[-1])
+            self._searched = limit
+            return
+        self._at += behind
+        head = os.pread(self._file, HEAD.size + 8, self._at)
+        self._settle(self._at, int.from_bytes(head[HEAD.size :], "little"))
+
+    def _settle(self, end: int | None, following: int) -> None:
+        """The last damage ends before a frame that was found."""
+        last = self.damage[-1]
+        self.damage[-1] = Damage(last.segment, last.at, last.first, end, following)
+        logger.error("%s", self.damage[-1])
 
     def _limit(self) -> tuple[int, bool]:
         """(bytes of the current segment that may be read, whether it is sealed)."""
@@ -73,8 +96,11 @@ class LogReader:
             if base > self._base:
                 if self._file >= 0:
                     os.close(self._file)
+                if self.damage and self.damage[-1].next is None:
+                    self._settle(None, base)
                 self._file = os.open(path, os.O_RDONLY)
-                self._base, self._at = base, 0
+                self._base, self._at, self._searched = base, 0, 0
+                self._next = max(self._next, base)
                 self._ends[base] = {}
                 return True
         return False
@@ -85,7 +111,10 @@ class LogReader:
         `positions`: flow id → next offset, durable in the lake. A flow that is missing has landed nothing.
         """
         removed = 0
+        damaged = {found.segment for found in self.damage}
         for base, path in segments(self.directory):
+            if path.name in damaged:
+                continue
             ends = self._ends.get(base)
             if base >= self._base or ends is None:
                 break

@@ -13,7 +13,7 @@ import itertools
 import mmap
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -31,13 +31,15 @@ decode_checkpoint = msgspec.json.Decoder(dict[str, int]).decode
 
 @dataclass(slots=True)
 class Opened:
-    """What is in the log: the next offset, every flow's sequence, and what was cut from the tail."""
+    """What is in the log: the next offset, every flow's sequence, what was cut from the tail, and where sealed
+    segments are damaged."""
 
     path: Path
     length: int
     next_offset: int
     sequences: dict[str, int]
     cut_bytes: int
+    damage: list[str] = field(default_factory=list)
 
 
 def segment_name(offset: int) -> str:
@@ -65,8 +67,9 @@ def read_frames(path: Path, start: int = 0, limit: int | None = None) -> tuple[l
 def open_log(directory: Path) -> Opened | None:
     """Recover the last segment (cut a torn tail, sync) and state where the log stands; None when it is empty.
 
-    Raises LogCorrupt when a sealed segment, or the durable part of the last one, has bytes that are no frame:
-    those may have been acknowledged.
+    Raises LogCorrupt when the durable part of the last segment has bytes that are no frame: those may have been
+    acknowledged, and what was appended behind them could not be told from what was. In a sealed segment they harm
+    nobody but the flows whose records they were: readers pass them and say so.
     """
     found = segments(directory)
     marked, durable = _marked(directory)
@@ -79,10 +82,13 @@ def open_log(directory: Path) -> Opened | None:
     if not found:
         return None
     base, path = found[-1]
+    damage = []
     for (_, sealed), (following, _) in itertools.pairwise(found):
         frames, end = read_frames(sealed)
-        if end != sealed.stat().st_size or (frames and frames[-1].end > following):
+        if frames and frames[-1].end > following:
             raise LogCorrupt(f"segment {sealed.name} is damaged after byte {end}")
+        if end != sealed.stat().st_size:
+            damage.append(f"segment {sealed.name} is damaged after byte {end}")
     frames, length = read_frames(path)
     if base == marked and length < durable:
         raise LogCorrupt(f"segment {path.name} is damaged after byte {length} of {durable}")
@@ -101,7 +107,7 @@ def open_log(directory: Path) -> Opened | None:
             sequences.update(decode_checkpoint(frame.body))
         else:
             sequences[frame.meta.flow_id] = frame.meta.sequence + frame.count
-    return Opened(path, length, max(base, frames[-1].end), sequences, size - length)
+    return Opened(path, length, max(base, frames[-1].end), sequences, size - length, damage)
 
 
 def _marked(directory: Path) -> tuple[int, int]:
@@ -118,8 +124,10 @@ class DurableMark:
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
         path = directory / "durable"
-        if writable and not path.exists():
-            path.write_bytes(_MARK.pack(0, 0))
+        if writable and not (path.exists() and path.stat().st_size == _MARK.size):
+            path.write_bytes(
+                _MARK.pack(0, 0)
+            )  # also when a power cut left the name without its content
         with path.open("r+b" if writable else "rb") as file:
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
             self._map = mmap.mmap(file.fileno(), _MARK.size, access=access)

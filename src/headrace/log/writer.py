@@ -55,6 +55,7 @@ class LogWriter:
         self.directory = directory
         self.problem: str | None = None
         self.cut_bytes = 0
+        self.damage: list[str] = []
         self.syncs = 0
         self.bytes_written = 0
         self._segment_bytes = segment_bytes
@@ -77,6 +78,7 @@ class LogWriter:
         else:
             self.next_offset, self.sequences = opened.next_offset, opened.sequences
             self.cut_bytes = opened.cut_bytes
+            self.damage = opened.damage
             self._base = int(opened.path.stem)
             self._file = os.open(opened.path, os.O_WRONLY | os.O_APPEND)
             self._length = opened.length

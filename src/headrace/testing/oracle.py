@@ -118,11 +118,13 @@ class Oracle:
         with self._lock:
             self._db.execute("UPDATE requests SET answer=?, refused=? WHERE request=?", row)
 
-    def attempts(self) -> list[Attempt]:
-        """All requests in the order in which they were noted."""
+    def attempts(self, after: int = 0) -> list[Attempt]:
+        """All requests in the order in which they were noted, from the one after number `after` on."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT sender, first, count, answer, poison, refused FROM requests ORDER BY request"
+                "SELECT sender, first, count, answer, poison, refused FROM requests WHERE request > ?"
+                " ORDER BY request",
+                (after,),
             ).fetchall()
         return [
             Attempt(
@@ -131,6 +133,13 @@ class Oracle:
             )
             for sender, first, count, answer, poison, refused in rows
         ]  # fmt: skip
+
+    def newest(self) -> int:
+        """The number of the newest request, 0 when there is none."""
+        with self._lock:
+            return int(
+                self._db.execute("SELECT coalesce(max(request), 0) FROM requests").fetchone()[0]
+            )
 
     def close(self) -> None:
         self._db.close()
@@ -189,8 +198,10 @@ def balance(measured: Mapping[str, float], findings: Findings, foreign: int) -> 
     return [text for well, text in checks if not well]
 
 
-def rows_of(data_dir: Path, dataset_id: str) -> tuple[list[Row], list[Row]]:
-    """The rows of a data set's good and failed tables, read with DuckDB.
+def rows_of(
+    data_dir: Path, dataset_id: str, after: int | None = None
+) -> tuple[list[Row], list[Row]]:
+    """The rows of a data set's good and failed tables, read with DuckDB; with `after`, only those of larger offsets.
 
     Good rows have the record's name in `_id`; failed ones in the key `id` of the bytes that were sent.
     """
@@ -198,13 +209,29 @@ def rows_of(data_dir: Path, dataset_id: str) -> tuple[list[Row], list[Row]]:
 
     # bytes may be no JSON at all, yet they name their record
     named = 'regexp_extract(decode(original), \'"id": *"([^"]*)"\', 1)'
+    meta = "_acp_system_metadata."
     queries = (
-        f'SELECT _id, _acp_system_metadata."sourcePartition", _acp_system_metadata."sourceOffset" FROM "{dataset_id}"',
-        f'SELECT {named}, "sourcePartition", "sourceOffset" FROM "{dataset_id}_failed"',
+        f'SELECT _id, {meta}"sourcePartition", {meta}"sourceOffset" AS place FROM "{dataset_id}"',
+        f'SELECT {named}, "sourcePartition", "sourceOffset" AS place FROM "{dataset_id}_failed"',
     )
+    newer = "" if after is None else f" WHERE place > {after:d}"
     with open_session(data_dir, dataset_id) as session:
         good, failed = (
-            [Row(name or "", partition, offset or 0) for name, partition, offset in session.execute(query).fetchall()]
+            [Row(name or "", partition, offset or 0)
+             for name, partition, offset in session.execute(query + newer).fetchall()]
             for query in queries
         )  # fmt: skip
     return good, failed
+
+
+def counts_of(data_dir: Path, dataset_id: str) -> tuple[int, int]:
+    """How many rows of the flow's own the good and the failed table have, read with DuckDB."""
+    from headrace.lake.query import open_session
+
+    query = (
+        f'SELECT (SELECT count(_acp_system_metadata."sourceOffset") FROM "{dataset_id}"),'
+        f' (SELECT count("sourceOffset") FROM "{dataset_id}_failed")'
+    )
+    with open_session(data_dir, dataset_id) as session:
+        good, failed = session.execute(query).fetchall()[0]
+    return int(good), int(failed)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.errors import LogCorrupt, Overloaded
+from headrace.errors import Overloaded
 from headrace.log.frames import MESSAGES, SINGLE, Meta, encode, scan
 from headrace.log.reader import LogReader
-from headrace.log.segments import open_log, segments
+from headrace.log.segments import open_log, read_frames, segments
 from headrace.log.writer import LogWriter
 
 
@@ -66,15 +66,25 @@ def test_a_torn_tail_is_cut_and_what_is_before_it_stays(tmp_path: Path) -> None:
     assert read_all(tmp_path) == [b"one", b"two", b"three"]
 
 
-def test_a_flipped_bit_in_a_sealed_segment_refuses_to_open(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_sealed_segment_is_told_when_the_log_opens_and_stops_no_writer(
+    tmp_path: Path,
+) -> None:
     for _ in range(3):
         write(tmp_path, "a", [b"x" * 100], segment_bytes=100)
     path = segments(tmp_path)[0][1]
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(LogCorrupt, match="damaged after byte"):
-        LogWriter(tmp_path)
+    opened = open_log(tmp_path)
+    assert opened is not None
+    assert opened.damage == [f"segment {path.name} is damaged after byte {opened_until(path)}"]
+    assert write(tmp_path, "a", [b"more"]) == {"a": 4}
+    assert read_all(tmp_path) == [b"x" * 100, b"x" * 100, b"more"]
+
+
+def opened_until(path: Path) -> int:
+    """The position behind the last valid frame."""
+    return read_frames(path)[1]
 
 
 def test_sealed_segments_are_removed_only_when_every_flow_has_landed_them(tmp_path: Path) -> None:
