@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from headrace.errors import ConfigurationError, DataDirectoryInUse
+from headrace.http.patience import protocol, raise_file_limit
 from headrace.logs import configure
 from headrace.settings import Settings
 
@@ -84,7 +85,8 @@ def serve(settings: Settings) -> int:
         base_url = settings.public_url.rstrip("/") or f"http://{shown}:{port}"
         application = Application(settings, base_url)
         config = uvicorn.Config(
-            application, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None,
+            application, loop="uvloop", ws="none",
+            http=protocol(settings.request_timeout, raise_file_limit()), lifespan="on", log_config=None,
             access_log=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=10,
         )  # fmt: skip
         server = Server(config)

@@ -82,11 +82,12 @@ class _Dispatcher:
         given = request.headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         path = scope["path"].rstrip("/") or "/"
-        service = self._nearest(path)
+        service, flow = self._nearest(path), None
         try:
             method = "GET" if request.method == "HEAD" else request.method
             route, params = self._find(method, path)
             service = route.service
+            flow = params.get("id") if "/flows/{id}" in route.path else None
             call = Call(
                 method=method,
                 path=path,
@@ -107,7 +108,7 @@ class _Dispatcher:
             "request",
             extra=fields(
                 request=request_id, method=request.method, path=scope["path"], status=answer.status,
-                milliseconds=round(1000 * (time.perf_counter() - began), 1),
+                flow=flow, milliseconds=round(1000 * (time.perf_counter() - began), 1),
             ),
         )  # fmt: skip
         await _response(answer, request_id, request.method)(scope, receive, send)

@@ -100,6 +100,21 @@ _BODIES: dict[str, dict[str, Any]] = {
         count=FLAG,
         groupByProperty=TEXT,
     ),
+    "Replay": _object(
+        batchId=TEXT,
+        code=TEXT,
+        path=TEXT,
+        since={"type": ["string", "integer"]},
+        until={"type": ["string", "integer"]},
+        receipts=_array(TEXT, minItems=1),
+        dryRun=FLAG,
+    ),
+    "Rehearsal": _object(
+        mapping=_object("id", id=TEXT, version=NUMBER),
+        mappings=_array(_RULE, minItems=1),
+        schema=TEXT,
+        last=NUMBER | {"minimum": 1, "maximum": 10_000},
+    ),
     "Run": _object("flowId", flowId=TEXT, status=TEXT, predecessors=_array(OBJECT)),
     "XdmResource": _object(
         "title type",
@@ -138,6 +153,7 @@ _BODIES: dict[str, dict[str, Any]] = {
     ),
     "MappingSet": _SET,
     "Mapping": _RULE,
+    "Rewind": _object("to", to={"type": ["string", "integer"]}, partition=TEXT, confirm=FLAG),
     "Preview": _object("data mappingSet", data={}, mappingSet=_SET),
     "Expression": _object(
         "expression",

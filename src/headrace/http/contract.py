@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import ApiError
+from headrace.http.nesting import MOST_LEVELS, too_deep
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,21 @@ class Call:
         return default if text is None else text.strip().lower() == "true"
 
     def json(self) -> Any:
-        """The body as JSON; ApiError 400 names the position when it is not."""
+        """The body as JSON; ApiError 400 names the position when it is not, or says that it is nested too deeply."""
         try:
-            return msgspec.json.decode(self.body)
+            found = msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ApiError(
                 400, "body", "Invalid request", f"The body is not valid JSON: {error}"
             ) from None
+        if self.body.count(b"{") + self.body.count(b"[") > MOST_LEVELS and too_deep(found):
+            raise ApiError(
+                400,
+                "body",
+                "Invalid request",
+                f"The body is nested deeper than {MOST_LEVELS} levels.",
+            )
+        return found
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; ApiError 400 otherwise."""

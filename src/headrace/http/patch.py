@@ -1,16 +1,20 @@
 """JSON Patch: all operations or none, within limits."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jsonpatch
-from jsonpointer import JsonPointerException
+from jsonpointer import JsonPointerException, resolve_pointer
 
 from headrace.errors import HeadraceError
+from headrace.http.nesting import MOST_LEVELS, too_deep
 
 RFC_OPERATIONS = frozenset({"add", "remove", "replace", "move", "copy", "test"})
 MOST_OPERATIONS = 500
+MOST_COPIED = 1_000_000
+"""Characters and values that the copies of one patch may add: each copy can double what the next one copies."""
 
 
 class PatchRefused(HeadraceError):
@@ -84,14 +88,44 @@ def apply(document: dict[str, Any], operations: Sequence[Operation]) -> dict[str
         if step.source is not None:
             entry["from"] = step.source
         steps.append(entry)
+    result = applied(document, steps)
+    if not isinstance(result, dict):
+        raise PatchRefused("path", "A patch may not replace the whole resource by something else.")
+    return result
+
+
+def applied(document: Any, steps: Sequence[dict[str, Any]]) -> Any:
+    """What steps as RFC 6902 has them make of a copy of the document; PatchRefused when one cannot be applied."""
+    result, left = copy.deepcopy(document), MOST_COPIED
     try:
-        result = jsonpatch.JsonPatch(steps).apply(document)
+        for step in steps:
+            if step.get("op") == "copy":
+                left = _less(left, resolve_pointer(result, step["from"]))
+                if left < 0:
+                    raise PatchRefused("form", "The patch copies too much.")
+            result = jsonpatch.JsonPatch([step]).apply(result, in_place=True)
     except (jsonpatch.JsonPatchException, JsonPointerException) as error:
         raise PatchRefused("path", f"The patch cannot be applied: {error}") from None
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
         raise PatchRefused(
             "path", "The patch cannot be applied: a path leads into a value."
         ) from None
-    if not isinstance(result, dict):
-        raise PatchRefused("path", "A patch may not replace the whole resource by something else.")
+    if too_deep(result):
+        raise PatchRefused("form", f"The patch makes more than {MOST_LEVELS} levels.")
     return result
+
+
+def _less(left: int, value: Any) -> int:
+    """What is left of a number after the size of a value; negative as soon as nothing is."""
+    waiting = [value]
+    while waiting and left >= 0:
+        node = waiting.pop()
+        left -= 1
+        if isinstance(node, str):
+            left -= len(node)
+        elif isinstance(node, dict):
+            left -= sum(map(len, node))
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+    return left

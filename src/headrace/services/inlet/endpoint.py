@@ -176,6 +176,8 @@ class InletEndpoint:
         if announced is not None and announced.isdigit() and int(announced) > MOST_BYTES:
             raise self._too_large(request.inlet)
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Answered(400, b"")
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
             parts, size = [body], len(body)
