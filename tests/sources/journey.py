@@ -82,7 +82,8 @@ def run(
 ) -> Outcome:
     """Create a flow through the public API, produce from an independent client, kill the server while records land.
 
-    `meanwhile(n)` runs after the n-th kill (to reshard, say), while records are sent on. One record of poison goes between the others.
+    `meanwhile(n)` runs after the n-th kill (to reshard, say), while records are sent on. One record of poison goes
+    between the others.
     """
     randomness = random.Random(seed)
     data = directory / "data"
@@ -112,11 +113,10 @@ def run(
         )
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            if count(server, journey.dataset_id) >= records and count(
-                server, f"{journey.dataset_id}_failed"
-            ):
+            status = platform.call("GET", f"/headrace/flows/{journey.flow_id}")
+            if status["landed"] >= records and status["failed"]:
                 break
-            time.sleep(1)
+            time.sleep(0.2)
         return Outcome(
             server.sql(query),
             server.sql(f'SELECT *, hex(original) AS bytes FROM "{journey.dataset_id}_failed"'),

@@ -13,6 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 HOUR = 3_600_000
+EXPIRED_TOKEN = (
+    400,
+    "ExpiredTokenException",
+    "The security token included in the request is expired",
+)
 
 
 def now_ms() -> int:
@@ -51,6 +56,7 @@ class FakeKinesis:
         self.retention_hours = 24
         self.ahead = 0  # milliseconds by which the service's time is later than ours
         self.empty_answers = 0
+        self.session: str | None = None  # the only token that is good
         self.least_lag = 1  # milliseconds behind while there is more to read
         self.faults: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
         self.calls: list[tuple[str, dict[str, Any], float]] = []
@@ -63,6 +69,8 @@ class FakeKinesis:
                 operation = self.headers["X-Amz-Target"].rsplit(".", 1)[1]
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 fake.calls.append((operation, body, time.monotonic()))
+                if fake.session not in (None, self.headers.get("X-Amz-Security-Token")):
+                    fake.faults[operation].insert(0, EXPIRED_TOKEN)
                 status, answer = fake.answer(operation, body)
                 if status == 0:  # the connection breaks
                     self.close_connection = True

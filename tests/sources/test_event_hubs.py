@@ -29,8 +29,8 @@ from azure.eventhub.exceptions import AuthenticationError
 from headrace.errors import ConfigurationError, Terminal, Transient
 from headrace.sources import event_hubs, event_hubs_client, event_hubs_receiver
 from headrace.sources.connectors import connector
-from headrace.sources.contract import EARLIEST, LATEST, Message, Position, Settings
-from headrace.sources.event_hubs import CONNECTOR, SPEC_ID, EventHubsSource, open_source
+from headrace.sources.contract import EARLIEST, LATEST, Message, Position, Settings, Source
+from headrace.sources.event_hubs import CONNECTOR, SPEC_ID, open_source
 from headrace.sources.event_hubs_client import AAD, SAS, SCOPED_AAD
 from headrace.testing.event_hubs import Emulator
 from headrace.testing.source_harness import read_until
@@ -66,13 +66,13 @@ class Hub:
         }
         return Settings(SAS, auth, {"eventHubName": hub, **params}, "flow-1")
 
-    def open(self) -> EventHubsSource:
+    def open(self) -> Source:
         return open_source(self.settings())
 
-    def open_refused(self) -> EventHubsSource:
+    def open_refused(self) -> Source:
         return open_source(self.settings(OTHER_KEY))
 
-    def open_unknown(self) -> EventHubsSource:
+    def open_unknown(self) -> Source:
         return open_source(self.settings(hub="views"))
 
     def partitions(self) -> Sequence[str]:
@@ -129,14 +129,12 @@ def test_conforms(check: Any, hub: Hub) -> None:
     check(hub)
 
 
-def read_all(
-    hub: Hub, partition: str, count: int, source: EventHubsSource | None = None
-) -> list[Message]:
+def read_all(hub: Hub, partition: str, count: int, source: Source | None = None) -> list[Message]:
     with closing(source or hub.open()) as opened:
         return read_until(opened, partition, opened.start(partition, EARLIEST), count)[0]
 
 
-def read_on(source: EventHubsSource, position: Position, reached: list[int] | None = None) -> None:
+def read_on(source: Source, position: Position, reached: list[int] | None = None) -> None:
     """Reads partition 0 for ten seconds; `reached` collects the numbers of the next events."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:

@@ -135,6 +135,27 @@ def test_a_disabled_flow_stops_and_goes_on_from_its_watermark(site: Site) -> Non
     site.act(flow, "disable")
 
 
+def test_runs_metrics_and_status_tell_the_lag_of_each_partition(site: Site) -> None:
+    topic = site.topic()
+    flow = site.flow(site.source(topic))
+    site.produce(topic, 0, 500)
+    until(lambda: site.landed(flow) == 500, "nothing landed")
+    path = f"/data/foundation/flowservice/runs?property=flowId=={flow.flow_id}"
+    (run,) = site.platform.call("GET", path)["items"]
+    lag = run["metrics"]["lagSummary"]
+    assert lag["partitions"] == [{"id": "0", "behindRecords": 0, "behindMs": 0}]
+    assert (lag["behindRecords"], lag["behindMs"]) == (0, 0)
+    assert run["createdAt"] <= lag["measuredAtUTC"] <= run["updatedAt"]
+    now = {"0": {"behindRecords": 0, "behindMs": 0}}
+    until(lambda: site.status(flow)["partitions"] == now, "the status does not tell it")
+    metrics = httpx.get(f"{site.platform.credentials['base_url']}/metrics").text
+    labels = f'{{flow="{flow.flow_id}",partition="0"}}'
+    for unit in ("records", "milliseconds"):
+        assert f"headrace_source_behind_{unit}{labels} 0.0" in metrics.splitlines()
+    site.act(flow, "disable")
+    until(lambda: site.status(flow)["partitions"] == {}, "nobody reads it any more")
+
+
 def refused(act: Callable[[], Any]) -> httpx.Response:
     with pytest.raises(httpx.HTTPStatusError) as error:
         act()

@@ -24,6 +24,7 @@ from headrace.log.segments import read_frames, segments
 from headrace.log.writer import LogWriter
 from headrace.model.flow import FlowRevision
 from headrace.runtime.queues import Queues
+from headrace.security.egress import Egress
 from headrace.services.flow import specs
 from headrace.sources import pubsub, pubsub_client, pubsub_names
 from headrace.sources.connectors import connector
@@ -226,7 +227,7 @@ def test_through_the_log_every_message_once(server: Emulator, tmp_path: Path) ->
 
     async def run(more: int) -> None:
         log = LogWriter(data_dir / "log")
-        queues = Queues(store, revisions, data_dir, log, events.append)
+        queues = Queues(store, revisions, data_dir, log, events.append, egress=Egress("127.0.0.1"))
         await queues.start()
         deadline = time.monotonic() + 20
         while queues.counts().get("flow-1") is None or queues.counts()["flow-1"].logged < more:

@@ -4,13 +4,9 @@ from importlib import import_module
 
 from headrace.errors import ConfigurationError
 from headrace.sources.contract import Connector
+from headrace.sources.declared import DECLARED
 
-_MODULES = {
-    "86043421-563b-46ec-8e6c-e23184711bf6": "kinesis",
-    "bf9f5905-92b7-48bf-bf20-455bc6b60a4e": "event_hubs",
-    "70116022-a743-464a-bbfe-e226a7f8210c": "pubsub",
-    "4d1f7c0a-93be-4a5e-8f5d-7b6a2c90e1d3": "kafka",
-}
+_MODULES = {found.spec_id: found.module for found in DECLARED}
 
 
 def known(spec_id: str) -> bool:

@@ -56,6 +56,14 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a partition is behind its end; None where the source does not say."""
+
+    records: int | None = None
+    milliseconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Messages of one partition in order, and the position after them (also when there are none).
 
@@ -66,6 +74,10 @@ class Chunk:
     next: Position
     behind_records: int | None = None
     behind_ms: int | None = None
+
+    @property
+    def lag(self) -> Lag:
+        return Lag(self.behind_records, self.behind_ms)
 
 
 class Source(Protocol):
@@ -120,17 +132,25 @@ class Queue(Protocol):
     def close(self) -> None: ...
 
 
+def anywhere(host: str, port: int) -> str:
+    """The rule of those who may connect to whatever they name."""
+    return host
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a reader is opened with: the connection's authentication and the source connection's parameters.
 
-    `auth_spec` names which of the connector's authentication specs `auth` follows.
+    `auth_spec` names which of the connector's authentication specs `auth` follows. `reach` gives the address to connect
+    to for a host and port that a user or a broker named; Terminal where that is not allowed, Transient where the name
+    has no address now.
     """
 
     auth_spec: str
     auth: Mapping[str, Any]
     params: Mapping[str, Any]
     flow_id: str
+    reach: Callable[[str, int], str] = anywhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from headrace.errors import ConfigurationError, HeadraceError, Terminal
+from headrace.sources import event_hubs_kafka
 from headrace.sources.contract import (
     EARLIEST,
     LATEST,
@@ -15,6 +17,7 @@ from headrace.sources.contract import (
     Partition,
     Position,
     Settings,
+    Source,
 )
 from headrace.sources.event_hubs_client import (
     Account,
@@ -65,6 +68,8 @@ class EventHubsSource:
 
     def read(self, partition: str, position: Position, most: int, wait: float) -> Chunk:
         """Goes on with the receiver that stands at the position, or begins another one there."""
+        if position.token:
+            raise event_hubs_kafka.other_way(partition, position)
         receiver = self._receivers.get(partition)
         if receiver is None or receiver.next != position.offset:
             receiver = self._begin(partition, position.offset)
@@ -132,7 +137,10 @@ def _chunk(receiver: Receiver, messages: Sequence[Message]) -> Chunk:
     return Chunk(messages, Position(receiver.next), behind, late)
 
 
-def open_source(settings: Settings) -> EventHubsSource:
+def open_source(settings: Settings) -> Source:
+    """Over AMQP, or over Kafka where the connection's endpoint says so."""
+    if event_hubs_kafka.chosen(settings):
+        return event_hubs_kafka.KafkaHub(settings)
     return EventHubsSource(Account(settings))
 
 
@@ -141,6 +149,9 @@ def check(settings: Settings) -> None:
 
     Without a hub's name only a refusal is found: the service knows hubs, not namespaces.
     """
+    if event_hubs_kafka.chosen(settings):
+        event_hubs_kafka.check(settings)
+        return
     account = Account(settings)
     account.token()
     if not account.hub:
@@ -167,6 +178,8 @@ def explore(settings: Settings, name: str | None) -> Sequence[Mapping[str, Any]]
 
     Hubs cannot be listed over AMQP: ConfigurationError where the connection names none.
     """
+    if event_hubs_kafka.chosen(settings):
+        return event_hubs_kafka.explore(settings, name)
     if name is None:
         account = Account(settings)
         if not account.hub:
@@ -179,8 +192,8 @@ def explore(settings: Settings, name: str | None) -> Sequence[Mapping[str, Any]]
              "canPreview": True, "canFetchSchema": False}
         ]  # fmt: skip
     params = {**settings.params, "eventHubName": name}
-    chosen = Settings(settings.auth_spec, settings.auth, params, settings.flow_id)
-    with closing(open_source(chosen)) as source:
+    chosen = replace(settings, params=params)
+    with closing(EventHubsSource(Account(chosen))) as source:
         found = _newest(source)
     return [
         {

@@ -67,6 +67,7 @@ class Account:
         self.hub = hub_of(settings)
         self.group = group_of(settings)
         self._auth = auth
+        self._reach = settings.reach
         self._secrets = [str(auth[name]) for name in _SECRETS if auth.get(name)]
         self._tokens = None if settings.auth_spec == SAS else Tokens(_client_secret(auth))
 
@@ -81,9 +82,15 @@ class Account:
         name = hub or self.hub
         options: dict[str, Any] = {**_PATIENT, "user_agent": "headrace"}
         endpoint = urlsplit(str(self._auth.get("endpointUrl") or ""))
+        if endpoint.hostname:
+            port = endpoint.port or (5671 if endpoint.scheme == "amqps" else 5672)
+            address = self._reach(endpoint.hostname, port)
+        elif not self.host.endswith(_DOMAIN):
+            self._reach(self.host, 5671)
         if endpoint.scheme == "amqp":
+            where = f"[{address}]" if ":" in address else address
             return EventHubConsumerClient.from_connection_string(
-                f"Endpoint=sb://{endpoint.netloc};SharedAccessKeyName={self._auth['sasKeyName']};"
+                f"Endpoint=sb://{where}:{port};SharedAccessKeyName={self._auth['sasKeyName']};"
                 f"SharedAccessKey={self._auth['sasKey']};UseDevelopmentEmulator=true",
                 self.group,
                 eventhub_name=name,
@@ -229,12 +236,13 @@ def auth_of(settings: Settings) -> Mapping[str, Any]:
     if endpoint:
         parts = urlsplit(endpoint)
         if (
-            parts.scheme not in ("amqp", "amqps")
+            parts.scheme not in ("amqp", "amqps", "kafka", "kafkas")
             or not parts.hostname
             or parts.username is not None
         ):
             raise ConfigurationError(
-                "endpointUrl of Azure Event Hubs must be amqps://host[:port], or amqp:// without TLS"
+                "endpointUrl of Azure Event Hubs must be amqps://host[:port] or, for the Kafka endpoint,"
+                " kafkas://host[:port]; amqp:// and kafka:// are without TLS"
             )
         if parts.scheme == "amqp" and settings.auth_spec != SAS:
             raise ConfigurationError("tokens of Azure Active Directory are not sent without TLS")

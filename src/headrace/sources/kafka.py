@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ConfigurationError, Terminal, Transient
@@ -252,9 +252,7 @@ def explore(settings: Settings, name: str | None) -> Sequence[Mapping[str, Any]]
                 for topic in sorted(client.topics()) if not topic.startswith("__")
             ]  # fmt: skip
     params = {key: value for key, value in settings.params.items() if key != "consumerGroup"}
-    preview = Settings(
-        settings.auth_spec, settings.auth, {**params, "topic": name}, settings.flow_id
-    )
+    preview = replace(settings, params={**params, "topic": name})
     with closing(KafkaSource(preview)) as source:
         deadline = time.monotonic() + _PREVIEW_SECONDS
         found = [m for p in source.partitions() for m in _newest(source, p.id, deadline)]

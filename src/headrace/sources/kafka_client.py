@@ -1,8 +1,9 @@
 """A Kafka consumer whose every failure is Transient or Terminal and names no secret."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from headrace.errors import ConfigurationError, HeadraceError, Terminal, Transient
 from headrace.sources.contract import Settings
@@ -59,6 +60,16 @@ def configuration(settings: Settings) -> dict[str, Any]:
     return found
 
 
+def _named(servers: str) -> Iterator[tuple[str, int]]:
+    for entry in filter(None, (each.strip() for each in servers.split(","))):
+        parts = urlsplit(f"//{entry.rpartition('://')[2]}")
+        try:
+            port = 9092 if parts.port is None else parts.port
+        except ValueError:
+            raise ConfigurationError(f"'{entry}' in bootstrapServers has no valid port") from None
+        yield parts.hostname or "", port
+
+
 class Client:
     """A consumer that belongs to no group: what is read is told with `assign`.
 
@@ -73,6 +84,9 @@ class Client:
         self._cause: KafkaError | None = None
         self._all_down = False
         self._waiting: list[Record] = []
+        self._reach = settings.reach
+        for host, port in _named(str(settings.auth.get("bootstrapServers") or "")):
+            self._reach(host, port)
         group = settings.params.get("consumerGroup") or f"headrace-{settings.flow_id}"
         options = configuration(settings) | {
             "client.id": "headrace",
@@ -178,9 +192,21 @@ class Client:
                 topic = found.topics.get(name)
                 if topic is not None and topic.error is not None:
                     raise KafkaException(topic.error)
+            brokers.update((broker.host, broker.port) for broker in found.brokers.values())
             return dict(found.topics)
 
-        return self.ask(question, f"listing topic {name}" if name else "listing topics")
+        brokers: set[tuple[str, int]] = set()
+        topics = self.ask(question, f"listing topic {name}" if name else "listing topics")
+        # brokers say where others are, and the library connects there without asking anyone once a partition is read
+        for host, port in brokers:
+            try:
+                self._reach(host, port)
+            except Transient:
+                continue  # what has no address cannot be connected to either
+            except Terminal as refused:
+                told = f"Kafka, a broker that the cluster names: {refused}"
+                raise type(refused)(told) from None
+        return topics
 
     def range(self, topic: str, partition: int) -> tuple[int, int]:
         """Offsets of the oldest record that is kept and behind the newest that can be read."""

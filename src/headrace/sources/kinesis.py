@@ -187,16 +187,16 @@ def _partition(shard: Mapping[str, Any], listed: set[str]) -> Partition:
 
 def open_source(settings: Settings) -> Source:
     """ConfigurationError names the parameter that is missing."""
-    auth = auth_of(settings)
+    auth_of(settings)
     stream = str(settings.params.get("stream") or "")
     if not stream:
         raise ConfigurationError("a source connection of Amazon Kinesis needs stream")
-    return KinesisSource(Api(auth), stream)
+    return KinesisSource(Api(settings), stream)
 
 
 def check(settings: Settings) -> None:
     """ListStreams with the credentials."""
-    api = Api(auth_of(settings))
+    api = Api(settings)
     try:
         api.call("list_streams", "listing streams", Limit=1)
     finally:
@@ -205,7 +205,7 @@ def check(settings: Settings) -> None:
 
 def explore(settings: Settings, stream: str | None) -> Sequence[Mapping[str, Any]]:
     """The streams of the account, or up to ten of the newest records of one."""
-    api = Api(auth_of(settings))
+    api = Api(settings)
     try:
         return streams(api) if stream is None else newest(api, stream)
     finally:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from headrace.errors import ConfigurationError, HeadraceError, Terminal, Transient
 from headrace.sources.contract import Settings
+from headrace.sources.pinned import pin
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 20
 _MAKING = Lock()  # a session, which holds the API's parsed description, serves one thread at a time
@@ -78,9 +79,12 @@ class ArgumentRefused(Terminal):
 class Api:
     """Kinesis with the credentials of one connection. Every method may raise Transient or Terminal."""
 
-    def __init__(self, auth: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Settings) -> None:
+        auth = auth_of(settings)
         self._secrets = [str(auth[name]) for name in _SECRETS if auth.get(name)]
         self.client = _client(auth)
+        if auth.get("endpointUrl"):
+            pin(self.client, settings.reach)
 
     def close(self) -> None:
         self.client.close()
@@ -204,6 +208,9 @@ def _library_fault(error: Exception, what: str) -> HeadraceError:
         exceptions.IncompleteReadError,
     )
     kind = type(error).__name__
+    inner = getattr(error, "kwargs", {}).get("error")
+    if isinstance(inner, HeadraceError):  # of `pin`: where it may not connect to
+        return type(inner)(f"Amazon Kinesis, {what}: {inner}")
     if isinstance(error, passing) or kind == "ResponseParserError":
         return Transient(f"Amazon Kinesis, {what}: no answer from the service ({kind})")
     return Terminal(f"Amazon Kinesis, {what}: the call cannot be made ({kind})")

@@ -48,7 +48,7 @@ class Client:
             raise ConfigurationError(
                 "Pub/Sub needs a library that is not installed: install headrace[pubsub]"
             ) from None
-        self._endpoint, self._plain = endpoint_of(settings)
+        self._endpoint, self._plain = _reached(settings)
         self._credentials = None if self._plain else _credentials(settings)
         given = settings.auth.get("credentials")
         secrets = [
@@ -169,6 +169,19 @@ def endpoint_of(settings: Settings) -> tuple[str | None, bool]:
     host = f"[{host}]" if ":" in host else host
     secure = parts.scheme == "https"
     return f"{host}:{port or (443 if secure else 8085)}", not secure
+
+
+def _reached(settings: Settings) -> tuple[str | None, bool]:
+    """The endpoint that a connection names, if it may be connected to; of an emulator, which has no certificate to
+    show, the address that was checked."""
+    endpoint, plain = endpoint_of(settings)
+    if endpoint is None or not settings.auth.get("endpointUrl"):
+        return endpoint, plain
+    host, _, port = endpoint.rpartition(":")
+    address = settings.reach(host.strip("[]"), int(port))
+    if not plain:
+        return endpoint, plain
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}", plain
 
 
 def _credentials(settings: Settings) -> "Credentials":
