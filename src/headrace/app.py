@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -19,6 +20,7 @@ from headrace.runtime.commits import totals
 from headrace.runtime.metrics import DataPlane, exposition
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.queues import Queues
+from headrace.runtime.stops import Standing, Stops
 from headrace.runtime.supervisor import Supervisor
 from headrace.security.clients import may_write
 from headrace.security.egress import Egress
@@ -40,6 +42,9 @@ from headrace.services import (
 from headrace.services.inlet.directory import Directory
 from headrace.services.inlet.endpoint import PREFIXES, InletEndpoint
 from headrace.services.operator.receipts import receipt_routes
+from headrace.services.operator.rehearsals import rehearsal_routes
+from headrace.services.operator.replays import replay_routes
+from headrace.services.operator.rewind import Rewinds
 from headrace.services.operator.routes import LogOf
 from headrace.settings import Settings
 from headrace.store.bootstrap import bootstrap
@@ -56,6 +61,8 @@ Message = dict[str, Any]
 logger = logging.getLogger("headrace")
 PIPELINES_KEPT = 64
 """Compiled revisions kept for synchronous validation."""
+KEEP_COUNTS_EVERY = 60.0
+"""Seconds between writings of what inlets counted; a crash loses no more than the counts of that time."""
 
 
 class Application:
@@ -68,9 +75,21 @@ class Application:
         self.installation = bootstrap(self.store, data_dir, base_url)
         self.tokens = Tokens(load_or_create_key(data_dir / "tokens.key"))
         self.revisions = Revisions(self.store)
-        self.supervisor = Supervisor(data_dir, settings.commit_interval, settings.commit_rows)
+        self.standing = Standing(Stops(self.store))
+        self.supervisor = Supervisor(
+            data_dir, settings.commit_interval, settings.commit_rows,
+            note=self.standing.teller("landing"),
+            wanted=self._lands_somewhere, balance_patience=settings.balance_patience,
+            worker_patience=settings.worker_patience, egress_allow=settings.egress_allow,
+        )  # fmt: skip
         self.log_of = LogOf()
         self._wire_services(base_url)
+        self.inlet: InletEndpoint | None = None
+        self.inlet_calls = observability.InletCalls(
+            self.store,
+            lambda: {id: (counts[2], counts[3]) for id, counts in self._inlet_counts().items()},
+            lambda id: (found.scope, found.id) if (found := self.directory.inlet(id)) else None,
+        )
         gateway = Gateway(
             self.store, self.tokens, "off" if settings.auth == "off" else "on", self.installation
         )
@@ -121,14 +140,29 @@ class Application:
     def _routes(self) -> list[Route]:
         return [
             *ims.routes(self.store, self.tokens, self.installation),
-            *sandbox.routes(self.store, self.installation, self.directory.changed),
+            *sandbox.routes(
+                self.store,
+                self.directory.changed,
+                lambda scope, id: self.lake.drop(scope.sandbox, id),
+            ),
             *registry.routes(self.registry, self.authoring, self.descriptors),
             *catalog.routes(self.catalog),
             *export.routes(self.catalog.batches, local_path, self._file_rows, self._preview),
             *identity.routes(self.store),
-            *observability.routes(self.store),
+            *observability.routes(self.store, self.inlet_calls.keep),
             *operator.routes(self.store, self.supervisor, self.log_of),
             *receipt_routes(self.store, self.supervisor, self.log_of, lambda: self.lake),
+            *replay_routes(self.store, lambda: self.lake),
+            *rehearsal_routes(
+                self.store,
+                self.log_of,
+                lambda: self.lake,
+                self.conversion.mapping_set,
+                self.registry.schema_tree,
+            ),
+            *Rewinds(
+                self.store, self.supervisor, lambda: self.lake, Egress(self.settings.egress_allow)
+            ).routes(),
             *conversion.routes(self.conversion),
             *flow.routes(self.flow),
         ]
@@ -184,6 +218,8 @@ class Application:
         )  # fmt: skip
         if self.log.cut_bytes:
             logger.warning("cut a torn tail of %s bytes from the log", self.log.cut_bytes)
+        for found in self.log.damage:
+            logger.error("the log: %s", found)
         if self.log.skipped:
             logger.warning(
                 "the log is %s records behind the lake: going on after it", self.log.skipped
@@ -201,15 +237,27 @@ class Application:
         self.log_of.writer = self.log
         self.inlet = InletEndpoint(self.directory, self.log, check, self._may_send)
         self.plane = DataPlane(self.log, self.supervisor, self._inlet_counts)
-        self.queues = Queues(self.store, self.revisions, settings.data_dir, self.log, _queue_event)
+        self.queues = Queues(
+            self.store,
+            self.revisions,
+            settings.data_dir,
+            self.log,
+            _queue_event,
+            tell_lag=self.supervisor.know_lag,
+            egress=Egress(settings.egress_allow),
+            note=self.standing.teller("intake"),
+        )
         await self.queues.start()  # reads what the log holds before the worker may free it
         await self.supervisor.start()
+        self._counting = asyncio.create_task(self._keep_counts())
         asyncio.get_running_loop().run_in_executor(None, lambda: self.lake)
 
     async def _stop(self) -> None:
         await self.queues.stop()
         await self.log.close()
         await self.supervisor.stop()
+        self._counting.cancel()
+        await asyncio.to_thread(self._keep_counts_now)
 
     def _may_send(self, token: str, org: str) -> bool:
         try:
@@ -218,11 +266,29 @@ class Application:
         except TokenInvalid:
             return False
 
+    def _lands_somewhere(self, flow_id: str) -> bool:
+        dataset = flow_id.removeprefix("dataset-")
+        if dataset == flow_id:
+            latest = self.revisions.latest(flow_id)
+            if latest is None:
+                return True  # the store has lost what its records were to become
+            dataset = latest.dataset_id
+        return self.store.find("dataSets", dataset) is not None
+
     def _inlet_counts(self) -> dict[str, tuple[int, int, int, int]]:
-        return {
-            id: (c.messages, c.bytes, c.success, c.failure)
-            for id, c in dict(self.inlet.counters).items()
-        }
+        counters = {} if self.inlet is None else dict(self.inlet.counters)
+        return {id: (c.messages, c.bytes, c.success, c.failure) for id, c in counters.items()}
+
+    async def _keep_counts(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_COUNTS_EVERY)
+            await asyncio.to_thread(self._keep_counts_now)
+
+    def _keep_counts_now(self) -> None:
+        try:
+            self.inlet_calls.keep()
+        except sqlite3.Error as error:  # they are kept the next time
+            logger.warning("counts of inlets were not kept: %s", error)
 
     def _health(self, call: Call) -> Answer:
         reasons = self.supervisor.reasons(self.log.sequences, self.settings.landing_delay_alert)
@@ -243,6 +309,7 @@ class Application:
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             if scope["path"].startswith(PREFIXES):
+                assert self.inlet is not None
                 await self.inlet(scope, receive, send)
             else:
                 await self.control(scope, receive, send)

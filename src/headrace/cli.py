@@ -12,10 +12,16 @@ _OWN_PARSERS = {
     "client": ("headrace.services.ims.command", "clients that may call the APIs"),
     "mappings": ("headrace.services.conversion.command", "move mapping sets between sandboxes"),
     "flow": ("headrace.services.operator.command", "how flows stand"),
+    "rewind": ("headrace.services.operator.rewind_command", "move a flow to another position"),
     "trace": ("headrace.services.operator.trace_command", "what became of a receipt"),
     "doctor": ("headrace.services.operator.doctor", "whether all is there and adds up"),
-    "backup": ("headrace.services.operator.backup", "copy a data directory, also while it is served"),
+    "backup": (
+        "headrace.services.operator.backup",
+        "copy a data directory, also while it is served",
+    ),
     "restore": ("headrace.services.operator.restore", "make a data directory of a backup"),
+    "replay": ("headrace.services.operator.replay_command", "run failed records again"),
+    "rehearse": ("headrace.services.operator.rehearsal_command", "try a mapping on real records"),
     "demo": ("headrace.demo", "run the main job on real data"),
 }
 """Commands with options of their own, loaded when they are called."""

@@ -35,6 +35,9 @@ class Settings:
     egress_allow: str = _setting(
         "", "private hosts that users' connections may name: comma-separated host[:port] or CIDR"
     )
+    request_timeout: float = _setting(
+        30.0, "seconds that a request may take to arrive, and one more for each 16 KiB of it"
+    )
     commit_interval: float = _setting(
         2.0, "longest wait in seconds before accepted records are landed"
     )
@@ -47,6 +50,12 @@ class Settings:
     log_keep_free: int = _setting(256 * MIB, "bytes of disk that the log leaves free")
     landing_delay_alert: float = _setting(
         300.0, "seconds that the oldest record may wait to land before /health says so"
+    )
+    balance_patience: float = _setting(
+        60.0, "seconds that records may be unexplained before /health says so"
+    )
+    worker_patience: float = _setting(
+        600.0, "seconds without a sign of life after which the worker is replaced"
     )
 
     @property
@@ -68,6 +77,12 @@ class Settings:
             raise ConfigurationError(f"log_format is {self.log_format!r}: it must be text or json")
         if self.commit_interval <= 0:
             raise ConfigurationError("commit_interval must be more than 0 seconds")
+        if self.request_timeout <= 0:
+            raise ConfigurationError("request_timeout must be more than 0 seconds")
+        if self.worker_patience <= 0 or self.balance_patience < 0:
+            raise ConfigurationError(
+                "worker_patience must be more than 0 seconds, balance_patience at least 0"
+            )
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"port is {self.port}: it must be from 0 to 65535")
         return self

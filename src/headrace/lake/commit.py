@@ -60,7 +60,7 @@ class Stale(HeadraceError):
 @dataclass(slots=True)
 class CommitBatch:
     """One batch of one flow. `start` and `next`: partition → offset, `tokens`: partition → the source's mark after it;
-    `sequence`: the flow's records after it."""
+    `sequence`: the flow's records after it; `epoch`: that of the watermark it was read from."""
 
     good: pa.Table | None
     failed: pa.Table | None
@@ -73,6 +73,7 @@ class CommitBatch:
     batch_id: str
     failed_batch_id: str = ""
     tokens: Mapping[str, str] = field(default_factory=dict)
+    epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -127,6 +128,10 @@ class Committer:
             rows_commit=before.rows_commit if batch.good is None else commit_id,
             batch_id=batch.batch_id,
             failed_batch_id=batch.failed_batch_id,
+            again=before.again,
+            lost=before.lost,
+            gone=before.gone,
+            epoch=before.epoch,
         )
         result = CommitResult(watermark.commit_id, watermark)
         if batch.failed is not None:
@@ -155,7 +160,9 @@ class Committer:
 
     @staticmethod
     def _check_start(before: Watermark, batch: CommitBatch) -> None:
-        if any(before.offsets.get(partition, 0) != at for partition, at in batch.start.items()):
+        if before.epoch != batch.epoch or any(
+            before.offsets.get(partition, 0) != at for partition, at in batch.start.items()
+        ):
             raise Stale(before)
 
     def _commit_failed(
@@ -165,7 +172,8 @@ class Committer:
         rows = batch.failed
         assert rows is not None
         have = self._watermark(table)
-        for partition, offset in have.offsets.items():
+        covering = have.offsets if have.epoch == watermark.epoch else {}
+        for partition, offset in covering.items():
             covered = pc.and_(
                 pc.equal(rows["sourcePartition"], partition), pc.less(rows["sourceOffset"], offset)
             )
@@ -173,9 +181,9 @@ class Committer:
         if not rows.num_rows:
             return
         mark = Watermark(
-            offsets=dict(have.offsets) | dict(batch.next), sequence=batch.sequence,
+            offsets=dict(covering) | dict(batch.next), sequence=batch.sequence,
             failed=have.failed + rows.num_rows, commit_id=watermark.commit_id,
-            rows_commit=watermark.commit_id,
+            rows_commit=watermark.commit_id, gone=have.gone, epoch=watermark.epoch,
         )  # fmt: skip
         written = write_parquet(table, rows)
         result.failed_files.append(written.path)

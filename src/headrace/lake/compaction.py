@@ -180,9 +180,10 @@ class Compaction:
         with (
             stream,
             pq.ParquetWriter(
-                pa.PythonFile(stream, "w"), target, compression="zstd", store_schema=False
+                pa.PythonFile(stream, "w"), target, compression="zstd", store_schema=False,
+                write_page_checksum=True,
             ) as writer,
-        ):
+        ):  # fmt: skip
             waiting, rows, size = list[pa.RecordBatch](), 0, 0
             for number, batch in enumerate(self._batches(target), 1):
                 waiting.append(batch)
@@ -199,7 +200,9 @@ class Compaction:
 
     def _batches(self, target: pa.Schema) -> Iterator[pa.RecordBatch]:
         for input in self._inputs:
-            with pq.ParquetFile(local_path(input.file_path)) as file:
+            # a damaged page must not go on as a sound one in the merged file
+            path = local_path(input.file_path)
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 have = self._schema_of(file.schema_arrow)
                 for batch in file.iter_batches(BATCH_ROWS):
                     wanted = _to_requested_schema(self._schema, have, batch, False)

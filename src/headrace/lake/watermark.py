@@ -19,7 +19,12 @@ class Watermark:
     one. `sequence`: records of the flow up to there; `landed`, `failed` and
     `warnings` count them by what became of them. `commit_id` is new for every commit; `rows_commit` is that of the
     newest commit that brought rows, whose snapshot carries this watermark's key. `batch_id` and `failed_batch_id`
-    name the batches that the commit's rows carry."""
+    name the batches that the commit's rows carry.
+
+    An operator may move a flow. `again`: records that were read once more for that, so that
+    sequence + again = landed + failed + lost; `lost`: records that were passed over. `gone`: rows that it counts and
+    the table no longer has, since it was rolled back or dropped. `epoch`: how often the flow was moved; a failed table
+    of an earlier epoch covers nothing."""
 
     offsets: Mapping[str, int] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
@@ -31,6 +36,10 @@ class Watermark:
     rows_commit: str = ""
     batch_id: str = ""
     failed_batch_id: str = ""
+    again: int = 0
+    lost: int = 0
+    gone: int = 0
+    epoch: int = 0
 
     def to_text(self) -> str:
         values = {name: getattr(self, name) for name in self.__slots__}

@@ -43,7 +43,9 @@ def write_parquet(table: Table, rows: pa.Table) -> Written:
     try:
         with DurableStream(path, overwrite=False) as stream:
             sink = pa.PythonFile(stream, "w")
-            writer = pq.ParquetWriter(sink, annotated.schema, compression="zstd")
+            writer = pq.ParquetWriter(
+                sink, annotated.schema, compression="zstd", write_page_checksum=True
+            )
             writer.write_table(annotated, row_group_size=ROW_GROUP)
             writer.close()
     except BaseException:

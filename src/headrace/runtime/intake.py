@@ -17,7 +17,7 @@ from headrace.log.writer import LogWriter
 from headrace.model.flow import FlowRevision
 from headrace.runtime.delivered import Delivered, Key, key_of
 from headrace.runtime.queued import Entry, entry_of
-from headrace.sources.contract import Delivery, Message, Queue
+from headrace.sources.contract import Delivery, Lag, Message, Queue
 from headrace.testing.crashpoints import reach
 
 MOST_MESSAGES = 500
@@ -25,17 +25,21 @@ MOST_MESSAGES = 500
 WAIT = 1.0
 """Seconds to wait for the first."""
 LONGEST_PAUSE = 30.0
-BEHIND_EVERY = 5.0
+LAG_EVERY = 2.0
+SUBSCRIPTION = "subscription"
+"""What a queue has in the place of partitions."""
 Report = Callable[[dict[str, Any]], None]
+TellLag = Callable[[str, Mapping[str, Lag]], None]
+"""Hears of a flow and how far its partitions are behind."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """Since the intake began: messages that were logged, and those that came again. `behind`: as far as is known."""
+    """Since the intake began: messages that were logged, and those that came again. `lag`: as far as is known."""
 
     logged: int = 0
     again: int = 0
-    behind: int | None = None
+    lag: Lag = Lag()
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Intake:
     delivered: Delivered
     report: Report
     finished: Callable[[], None] = lambda: None
+    tell_lag: TellLag = lambda flow_id, lag: None
     counts: Counts = field(default_factory=Counts)
     stopped: str | None = None
     trouble: str | None = None
@@ -97,16 +102,20 @@ class Intake:
             self._drop_queue()
             self._ending.wait(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
         self._drop_queue()
+        self._tell_lag({})
         self.finished()
 
     def _round(self, queue: Queue) -> None:
         deliveries = queue.receive(MOST_MESSAGES, WAIT)
+        # those that come first were sent first, or about so: the newest of them is as old as the whole rest at most
+        newest = max((delivery.message.at for delivery in deliveries), default=None)
+        behind = 0 if newest is None else max(0, int(time.time() * 1000) - newest)
         if deliveries:
             self._take(queue, deliveries)
         now = time.monotonic()
-        if now - self._asked > BEHIND_EVERY:
+        if now - self._asked > LAG_EVERY:
             self._asked = now
-            self.counts.behind = queue.behind()
+            self._tell_lag({SUBSCRIPTION: Lag(queue.behind(), behind)})
 
     def _take(self, queue: Queue, deliveries: Sequence[Delivery]) -> None:
         revision = self.revision
@@ -152,6 +161,10 @@ class Intake:
         reach("queue-before-append")
         task = append(self.log, entries, revision)
         return asyncio.run_coroutine_threadsafe(task, self.loop).result()
+
+    def _tell_lag(self, partitions: Mapping[str, Lag]) -> None:
+        self.counts.lag = partitions.get(SUBSCRIPTION, Lag())
+        self.tell_lag(self.revision.flow_id, partitions)
 
     def _drop_queue(self) -> None:
         queue, self._queue = self._queue, None

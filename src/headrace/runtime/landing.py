@@ -17,7 +17,7 @@ from headrace.model.ids import ulid
 from headrace.runtime import commits
 from headrace.runtime.batch import Batch
 from headrace.runtime.pipeline import Pipeline
-from headrace.sources.contract import Position
+from headrace.sources.contract import Lag, Position
 from headrace.store.documents import Store
 from headrace.testing.crashpoints import reach
 
@@ -44,6 +44,8 @@ class FlowState:
     pipeline: Pipeline
     batch: Batch | None = None
     next: dict[str, Position] = field(default_factory=dict)
+    lag: dict[str, Lag] = field(default_factory=dict)
+    """How far each partition was behind when the last of it was read, for runs."""
     opened: float = 0.0
     stopped: str | None = None
     prepared: int = -1
@@ -124,7 +126,7 @@ class Lander:
             flow.watermark = result.watermark
             flow.batch, flow.next, flow.failures, flow.retry_at = None, {}, 0, 0.0
             if batch is not None:
-                commits.record(self.store, batch, result, started)
+                commits.record(self.store, batch, result, started, flow.lag)
             pinned = flow.pipeline.revision
             self.upkeep.note(pinned.sandbox, pinned.dataset_id)
             if result.failed_files:
@@ -154,6 +156,7 @@ class Lander:
             sequence=batch.sequence if batch else flow.watermark.sequence,
             landed=len(batch.offsets) if batch else 0, failed_count=len(batch.failures) if batch else 0,
             warnings=batch.warnings.total() if batch else 0, batch_id=batch_id, failed_batch_id=failed_batch_id,
+            epoch=flow.watermark.epoch,
         )  # fmt: skip
 
     def back_off(self, flow: FlowState, reason: str) -> None:
@@ -168,6 +171,6 @@ class Lander:
             {
                 "event": "flow", "flow": flow.flow_id, "position": flow.position, "landed": mark.landed,
                 "failed": mark.failed, "sequence": mark.sequence, "warnings": mark.warnings,
-                "stopped": flow.stopped,
+                "again": mark.again, "lost": mark.lost, "stopped": flow.stopped,
             }
         )  # fmt: skip

@@ -7,6 +7,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from headrace.log.writer import LogWriter
+from headrace.runtime.balance import TERMS
 from headrace.runtime.supervisor import Progress, Supervisor
 
 Counts = Callable[[], Mapping[str, tuple[int, int, int, int]]]
@@ -21,14 +22,7 @@ class DataPlane(Collector):
         self._inlets = inlets
 
     def collect(self) -> Iterable[Metric]:
-        flows = (
-            ("accepted", "records acknowledged and in the log"),
-            ("landed", "records in the data set's table"),
-            ("failed", "records in the failed table"),
-            ("pending", "records that wait in the log"),
-            ("warnings", "mapping rules that could not be computed"),
-            ("unexplained", "accepted less landed, failed and pending; 0 when all is well"),
-        )
+        flows = (*TERMS, ("warnings", "mapping rules that could not be computed"))
         families = {
             name: GaugeMetricFamily(f"headrace_flow_{name}", text, labels=["flow"])
             for name, text in flows
@@ -36,15 +30,10 @@ class DataPlane(Collector):
         sequences = dict(self._log.sequences)
         for flow in sequences.keys() | self._supervisor.flows.keys():
             known = self._supervisor.flows.get(flow, Progress())
-            accepted = max(sequences.get(flow, 0), known.sequence)
-            pending = max(0, accepted - known.sequence)
-            values = {
-                "accepted": accepted, "landed": known.landed, "failed": known.failed,
-                "pending": pending, "warnings": known.warnings,
-                "unexplained": accepted - known.landed - known.failed - pending,
-            }  # fmt: skip
-            for name, value in values.items():
-                families[name].add_metric([flow], value)
+            account = known.balance(sequences.get(flow, 0))
+            for name, _ in TERMS:
+                families[name].add_metric([flow], getattr(account, name))
+            families["warnings"].add_metric([flow], known.warnings)
         yield from families.values()
         behind = [
             GaugeMetricFamily(
@@ -76,6 +65,16 @@ class DataPlane(Collector):
         yield GaugeMetricFamily(
             "headrace_log_next_offset", "offset of the next record", value=self._log.next_offset
         )
+        damage = list(self._supervisor.damage)
+        yield GaugeMetricFamily(
+            "headrace_log_damaged_ranges",
+            "ranges of the log that cannot be read",
+            value=len(damage),
+        )
+        yield GaugeMetricFamily(
+            "headrace_log_damaged_records", "records in them, as far as their end is known",
+            value=sum(found["count"] or 0 for found in damage),
+        )  # fmt: skip
         yield CounterMetricFamily(
             "headrace_worker_restarts", "worker restarts", value=self._supervisor.restarts
         )

@@ -7,12 +7,14 @@ from typing import Any
 
 from headrace.errors import Terminal
 from headrace.model.flow import FlowRevision
+from headrace.security.egress import Egress
 from headrace.security.vault import Vault
 from headrace.sources.contract import Settings
 from headrace.store.documents import Scope, Store
 
-Wanted = tuple[int, int]
-"""Revision of a flow and version of its base connection."""
+Wanted = tuple[int, int, int]
+"""Revision of a flow, version of its base connection, and of itself: one that stopped is tried again when it changed,
+which to be disabled and enabled does even if nobody looked in between."""
 
 
 def source_of(flow: dict[str, Any]) -> str:
@@ -42,7 +44,9 @@ class Watch:
             body = document.body
             if body.get("state") == "enabled" and self.accepts(source_of(body)):
                 base = self.store.get(scope, "connections", str(body.get("baseConnectionId")))
-                wanted[document.id] = (int(body["revision"]), base.version if base else -1)
+                wanted[document.id] = (
+                    int(body["revision"]), base.version if base else -1, document.version,
+                )  # fmt: skip
         self._seen = state
         return wanted
 
@@ -51,7 +55,7 @@ class Watch:
         self._seen = None
 
 
-def settings_of(store: Store, data_dir: Path, revision: FlowRevision) -> Settings:
+def settings_of(store: Store, data_dir: Path, revision: FlowRevision, egress: Egress) -> Settings:
     """What the source of a revision is opened with, its secrets unsealed; Terminal when its connection is gone."""
     row = store.find("connections", str(revision.source_params.get("connectionId")))
     if row is None:
@@ -59,4 +63,6 @@ def settings_of(store: Store, data_dir: Path, revision: FlowRevision) -> Setting
     auth = row[1].body["auth"]
     vault = Vault.at(data_dir / "vault.key", store)
     params = vault.reveal(auth["params"], row[1].id)
-    return Settings(auth["specName"], params, revision.source_params["params"], revision.flow_id)
+    return Settings(
+        auth["specName"], params, revision.source_params["params"], revision.flow_id, egress.check
+    )

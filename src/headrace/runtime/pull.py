@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from headrace.errors import Terminal, Transient
-from headrace.sources.contract import EARLIEST, Chunk, Position, Source
+from headrace.sources.contract import EARLIEST, Chunk, Lag, Position, Source
 
 MOST_BYTES = 32 * 2**20
 MOST_MESSAGES = 5_000
@@ -49,14 +49,6 @@ class Stopped:
 Event = Begun | Read | Stopped
 
 
-@dataclass(slots=True)
-class Lag:
-    """How far one partition is behind; None where the source does not say."""
-
-    records: int | None = None
-    milliseconds: int | None = None
-
-
 @dataclass
 class Puller:
     """`open_source` connects; `positions` come from the watermark, `first` says that there is none."""
@@ -74,6 +66,7 @@ class Puller:
         self._changed = threading.Condition()
         self._ending = False
         self._source: Source | None = None
+        self._failures = 0
         self.recovered = False
         """Set when reading goes on after a failure that was reported; whoever has seen it sets it back."""
         self._thread = threading.Thread(target=self._run, name="puller", daemon=True)
@@ -111,32 +104,34 @@ class Puller:
                     self._bytes += _size(event.chunk)
 
     def _run(self) -> None:
-        failures = 0
         while not self._ending:
             try:
                 if self._source is None:
                     self._source = self.open_source()
                 moved = self._round(self._source)
-                self.recovered |= failures > 0
-                failures = 0
+                self._well()
                 if not moved:
                     self._pause(IDLE_WAIT / 5)
             except Transient as error:
-                failures += 1
-                self._fail(str(error), failures)
+                self._fail(str(error))
             except Terminal as error:
                 self._put(Stopped(str(error)))
                 break
             except Exception as error:  # a defect of a connector must not end in silence
-                failures += 1
-                self._fail(f"the source failed unexpectedly: {type(error).__name__}", failures)
+                self._fail(f"the source failed unexpectedly: {type(error).__name__}")
         self._drop_source()
 
-    def _fail(self, reason: str, failures: int) -> None:
+    def _well(self) -> None:
+        self.recovered |= self._failures > 0
+        self._failures = 0
+
+    def _fail(self, reason: str) -> None:
         self.recovered = False
+        self._failures += 1
+        self.lag.clear()  # nobody knows how it grows
         self.report(reason)
         self._drop_source()
-        self._pause(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
+        self._pause(min(LONGEST_PAUSE, 0.2 * 2 ** min(self._failures, 10)))
 
     def _round(self, source: Source) -> bool:
         """Read every partition that may be read, once over; whether anything came."""
@@ -149,7 +144,7 @@ class Puller:
                 start = self.positions[partition]
                 wait = IDLE_WAIT / len(readable)
                 chunk = source.read(partition, start, MOST_MESSAGES, wait)
-                self.lag[partition] = Lag(chunk.behind_records, chunk.behind_ms)
+                self.lag[partition] = chunk.lag
                 if chunk.messages or chunk.next != start:
                     self.positions[partition] = chunk.next
                     self._put(Read(partition, start, chunk))
@@ -159,6 +154,7 @@ class Puller:
                     return True  # its children may be read now
                 if self._ending:
                     return True
+            self._well()
             moved |= came
         return moved
 

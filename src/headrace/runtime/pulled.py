@@ -24,6 +24,7 @@ class _Enveloped(msgspec.Struct, gc=False):
     body: _Entity
 
 
+_one = msgspec.json.Decoder(msgspec.Raw).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _enveloped = msgspec.json.Decoder(_Enveloped).decode
 
@@ -108,12 +109,29 @@ def records_of(message: Message, payload: str, format: str) -> list[Part]:
             return [(message.body, b"")]
         return [(original, as_object(names, cells)) for original, cells in rows]
     if body.lstrip()[:1] != b"[":
-        return [(body, _entity(body, payload))]
+        return [(each, _entity(each, payload)) for each in _lines(body)]
     try:
         elements = [bytes(element) for element in _elements(body)]
     except (msgspec.DecodeError, RecursionError):
         return [(message.body, b"")]
     return [(element, _entity(element, payload)) for element in elements]
+
+
+def _lines(body: bytes) -> list[bytes]:
+    """The objects of a message that has one in each line; else the message itself, whatever it is."""
+    if b"\n" not in body.strip():
+        return [body]
+    try:
+        _one(body)
+    except (msgspec.DecodeError, RecursionError):
+        lines = [line for line in body.splitlines() if line.strip()]
+        try:
+            for line in lines:
+                _one(line)
+        except (msgspec.DecodeError, RecursionError):
+            return [body]
+        return lines
+    return [body]
 
 
 def _entity(text: bytes, payload: str) -> bytes:

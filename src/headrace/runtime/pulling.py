@@ -21,6 +21,7 @@ from headrace.runtime.opening import Wanted, Watch, settings_of
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.pull import Begun, Puller, Read, Stopped
 from headrace.runtime.pulled import frame_of
+from headrace.security.egress import Egress
 from headrace.sources.connectors import connector, known
 from headrace.sources.contract import EARLIEST, Connector, Position, Source
 from headrace.store.documents import Store
@@ -62,6 +63,7 @@ class Pulling:
     commit_rows: int
     report: Report
     upkeep: Upkeep
+    egress: Egress = field(default_factory=Egress)
     flows: dict[str, PullFlow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,6 +85,15 @@ class Pulling:
             self._land_when_due(flow, now)
             self._tell_lag(flow, now)
         return busy
+
+    def stands(self, id: str) -> bool:
+        """Whether a flow has no reader because it was stopped."""
+        return id in self._stopped
+
+    def state(self, id: str) -> FlowState | None:
+        """A flow that is being read."""
+        flow = self.flows.get(id)
+        return flow.state if flow else None
 
     def finish(self) -> None:
         """Land what has been read, before a clean stop."""
@@ -148,7 +159,7 @@ class Pulling:
 
     def _open(self, found: Connector, pipeline: Pipeline) -> Source:
         revision = pipeline.revision
-        settings = settings_of(self.store, self.data_dir, revision)
+        settings = settings_of(self.store, self.data_dir, revision, self.egress)
         return cast(Source, found.open(settings))
 
     def _revise(self, flow: PullFlow, want: Wanted) -> None:
@@ -175,9 +186,11 @@ class Pulling:
         flow.puller.stop()
         if flow.state.next:
             self._lander.land(flow.state)
+        self._forget_lag(id)
 
     def _stop(self, id: str, want: Wanted, reason: str) -> None:
         self._stopped[id] = want
+        self._forget_lag(id)
         running = self.flows.pop(id, None)
         if running is not None:
             running.puller.stop()
@@ -188,11 +201,17 @@ class Pulling:
         else:
             self._tell_stopped(id, reason)
 
+    def _forget_lag(self, id: str) -> None:
+        """Nobody reads: what was known of the distance holds no longer."""
+        self.report({"event": "lag", "flow": id, "partitions": {}})
+
     def _tell_stopped(self, id: str, reason: str | None) -> None:
         """Why a flow that has no reader has none; None when nothing is wrong with it any more."""
         known = commits.totals(self.store).get(id, {})
-        names = ("position", "landed", "failed", "sequence", "warnings")
-        counts = {name: known.get(name, 0) for name in names}
+        names = ("position", "landed", "failed", "warnings", "again", "lost")
+        counts = {name: known.get(name, 0) for name in names} | {
+            "sequence": known.get("reached", 0)
+        }
         self.report({"event": "flow", "flow": id, **counts, "stopped": reason})
 
     # -- reading and landing --------------------------------------------------------------------------------
@@ -234,6 +253,9 @@ class Pulling:
             state.batch.add(frame)
             flow.sequence += frame.count
         state.next[event.partition] = event.chunk.next
+        state.lag[event.partition] = event.chunk.lag
+        if event.chunk.next.ended:
+            del state.lag[event.partition]
 
     def _land_when_due(self, flow: PullFlow, now: float) -> None:
         state = flow.state

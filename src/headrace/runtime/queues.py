@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from headrace.errors import ConfigurationError, Terminal
 from headrace.log.writer import LogWriter
 from headrace.model.flow import FlowRevision
 from headrace.runtime.delivered import Delivered
-from headrace.runtime.intake import Counts, Intake, Report
+from headrace.runtime.intake import Counts, Intake, Report, TellLag
 from headrace.runtime.opening import Wanted, Watch, settings_of, source_of
+from headrace.security.egress import Egress
 from headrace.sources.connectors import connector
 from headrace.sources.contract import Connector, Queue
 from headrace.store.documents import Store
@@ -33,7 +35,8 @@ logger = logging.getLogger("headrace.queues")
 
 @dataclass
 class Queues:
-    """`report` hears of retries and stops, from the intakes' threads. `find` gives the connector of a spec id."""
+    """`report` hears of retries and stops, from the intakes' threads. `find` gives the connector of a spec id. `note`
+    is told why a flow stands still, and (None) when it no longer does."""
 
     store: Store
     revisions: Revisions
@@ -41,6 +44,9 @@ class Queues:
     log: LogWriter
     report: Report
     find: Callable[[str], Connector] = connector
+    note: Callable[[str, str | None], None] = lambda flow_id, reason: None
+    tell_lag: TellLag = lambda flow_id, lag: None
+    egress: Egress = field(default_factory=Egress)
     intakes: dict[str, Intake] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -148,7 +154,7 @@ class Queues:
         except Terminal as error:
             self._end(id)
             self._want[id], self._unusable[id] = want, str(error)
-            self.report({"event": "stopped", "flow": id, "reason": str(error)})
+            self._tell({"event": "stopped", "flow": id, "reason": str(error)})
             return True
         if (
             running is not None and running.stopped is None and before is not None
@@ -161,11 +167,17 @@ class Queues:
             return False
         assert self._loop is not None
         self._want[id] = want
+        self.note(id, None)
         self.intakes[id] = Intake(
-            lambda: self._open(revision), revision, self.log, self._loop, self._delivered, self.report,
-            finished=self.store.close,
+            lambda: self._open(revision), revision, self.log, self._loop, self._delivered, self._tell,
+            finished=self.store.close, tell_lag=self.tell_lag,
         ).start()  # fmt: skip
         return True
+
+    def _tell(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "stopped":
+            self.note(event["flow"], event["reason"])
+        self.report(dict(event))
 
     def _revision(self, id: str, number: int) -> FlowRevision:
         found = self.revisions.get(id, number)
@@ -174,15 +186,17 @@ class Queues:
         return found
 
     def _open(self, revision: FlowRevision) -> Queue:
-        settings = settings_of(self.store, self.data_dir, revision)
+        settings = settings_of(self.store, self.data_dir, revision, self.egress)
         queue = self.find(revision.source).open(settings)
         return queue  # type: ignore[return-value]
 
     def _end(self, id: str) -> None:
         """The flow was disabled or deleted, or its queue is another one now."""
         self._want.pop(id, None)
-        self._unusable.pop(id, None)
+        unusable = self._unusable.pop(id, None)
         intake = self.intakes.pop(id, None)
+        if unusable is not None or (intake is not None and intake.stopped is not None):
+            self.note(id, None)
         if intake is not None:
             intake.end()
             if not intake.join(0.5):

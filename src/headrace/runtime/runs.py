@@ -1,4 +1,5 @@
-"""Runs of streaming flows, computed from commits: one a flow and time window in which something was committed.
+"""Runs of streaming flows, computed from commits: one a flow and time window in which something was committed, or in
+which the flow stopped.
 
 Windows are aligned to multiples of their length since the epoch. Which windows there are, and when the first and
 last commit of each was, comes from indexes alone; the bodies of commits are read only for runs that are answered,
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.runtime.run_metrics import Commit, measured
+from headrace.runtime.stops import Stop, Stops
 from headrace.store.documents import Document, Scope, Store
 
 NARROW = 64
@@ -31,7 +33,7 @@ WINDOWS_KEPT = 4
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One flow in one window. Milliseconds since the epoch; `commits` counts rows of commits."""
+    """One flow in one window. Milliseconds since the epoch; `commits` counts rows of commits, `stops` began in it."""
 
     flow_id: str
     start: int
@@ -39,6 +41,7 @@ class Run:
     first: int
     last: int
     commits: int
+    stops: tuple[Stop, ...] = ()
 
     @property
     def id(self) -> str:
@@ -72,8 +75,9 @@ class RunHistory:
         self.length = window_seconds * 1000
         self._url = f"{base_url.rstrip('/')}/data/foundation/export/batches"
         self._lock = threading.Lock()
+        self._stops = Stops(store)
         self._details: dict[str, tuple[tuple[Run, bool], dict[str, Any]]] = {}
-        self._windows: dict[int, tuple[tuple[int, int], Sequence[Run]]] = {}
+        self._windows: dict[int, tuple[tuple[Any, ...], Sequence[Run]]] = {}
         self._measured: dict[tuple[str, int], tuple[tuple[Any, ...], dict[str, Any]]] = {}
 
     def window(self, ms: int) -> int:
@@ -117,7 +121,7 @@ class RunHistory:
     def _edge(
         self, flows: Collection[str] | None, low: int, high: int, ascending: bool
     ) -> int | None:
-        """The first or last commit between two times."""
+        """The first or last commit or stop between two times."""
         word, best = ("min", min) if ascending else ("max", max)
         query = f"SELECT {word}(committed) FROM commits WHERE committed>=? AND committed<=?"
         db = self._store.connection
@@ -126,6 +130,13 @@ class RunHistory:
         else:
             query += " AND flow_id=?"
             found = [db.execute(query, (low, high, flow)).fetchone()[0] for flow in flows]
+        stops = self._stops.all()
+        found += [
+            stop.at
+            for flow in (stops if flows is None else stops.keys() & set(flows))
+            for stop in stops[flow]
+            if low <= stop.at <= high
+        ]
         known = [ms for ms in found if ms is not None]
         return best(known) if known else None
 
@@ -134,24 +145,47 @@ class RunHistory:
         where, values = "committed>=? AND committed<?", [start, start + self.length]
         if narrow:
             where += f" AND flow_id IN ({','.join('?' * len(flows))})"
-            return self._grouped(where, [*values, *flows], start)
+            return self._grouped(where, [*values, *flows], start, flows)
         state = self._store.connection.execute(
             f"SELECT count(*), max(committed) FROM commits WHERE {where}", values
         ).fetchone()
+        state = (*state, *self._stops.state())
         kept = self._windows.get(start)
         if kept is None or kept[0] != state:
-            kept = (state, self._grouped(where, values, start))
+            kept = (state, self._grouped(where, values, start, None))
             with self._lock:
                 _remember(self._windows, start, kept, WINDOWS_KEPT)
         return kept[1]
 
-    def _grouped(self, where: str, values: list[Any], start: int) -> Sequence[Run]:
+    def _grouped(
+        self, where: str, values: list[Any], start: int, flows: Collection[str] | None
+    ) -> Sequence[Run]:
         rows = self._store.connection.execute(
             "SELECT flow_id, min(committed), max(committed), count(*) FROM commits"
             f" WHERE {where} GROUP BY flow_id ORDER BY 2",
             values,
         )
-        return [Run(id, start, self.length, first, last, count) for id, first, last, count in rows]
+        runs = [Run(id, start, self.length, first, last, count) for id, first, last, count in rows]
+        stopped = {
+            id: inside
+            for id, stops in self._stops.all().items()
+            if (flows is None or id in flows)
+            and (inside := tuple(s for s in stops if start <= s.at < start + self.length))
+        }
+        if not stopped:
+            return runs
+        known = {run.flow_id: run for run in runs}
+        for id, stops in stopped.items():
+            known[id] = self._with_stops(known.get(id), start, stops)
+        return sorted(known.values(), key=lambda run: run.first)
+
+    def _with_stops(self, run: Run | None, start: int, stops: tuple[Stop, ...]) -> Run:
+        """The run with its stops among its first and last moments, which lie in its window."""
+        times = [stop.at for stop in stops]
+        times += [s.until for s in stops if s.until is not None and s.until < start + self.length]
+        times += [run.first, run.last] if run else []
+        count = run.commits if run else 0
+        return Run(stops[0].flow_id, start, self.length, min(times), max(times), count, stops)
 
     def item(self, scope: Scope, flow: Document, run: Run, now: int) -> dict[str, Any]:
         """The run as Flow Service answers it; `now`: milliseconds since the epoch."""
@@ -159,7 +193,7 @@ class RunHistory:
         who = ("createdBy", "updatedBy", "createdClient", "updatedClient", "sandboxId")
         found = self._measure(flow, run, now)
         state = found["metrics"]["statusSummary"]["status"]
-        tag = zlib.crc32(f"{run.id}:{run.commits}:{run.last}:{state}".encode())
+        tag = zlib.crc32(f"{run.id}:{run.commits}:{run.last}:{state}:{len(run.stops)}".encode())
         return {
             "id": run.id,
             "createdAt": run.first,
@@ -182,8 +216,9 @@ class RunHistory:
         kept = self._details.get(flow.id)
         if kept is None or kept[0] != state:
             metrics = self._measure(flow, run, now)["metrics"]
-            status = metrics["statusSummary"]["status"]
-            kept = (state, {"id": run.id, "state": status, **metrics["durationSummary"]})
+            outcome = metrics["statusSummary"]
+            found = {"id": run.id, "state": outcome["status"], **metrics["durationSummary"]}
+            kept = (state, found | ({"errors": outcome["errors"]} if run.stops else {}))
             with self._lock:
                 _remember(self._details, flow.id, kept, DETAILS_KEPT)
         return kept[1]
@@ -192,7 +227,7 @@ class RunHistory:
         """Metrics and activities; the same as long as the window has the same commits and is open or over."""
         key = (run.flow_id, run.start)
         over = now >= run.start + run.length
-        state = (run.first, run.last, run.commits, over)
+        state = (run.first, run.last, run.commits, over, run.stops)
         kept = self._measured.get(key)
         if kept is not None and kept[0] == state:
             return kept[1]
@@ -203,7 +238,7 @@ class RunHistory:
         )
         commits = [Commit(id, at, kind, json.loads(text)) for id, at, kind, text in rows]
         activity = _uuid7(run.start, hashlib.sha256(f"{run.id}:activity".encode()).hexdigest())
-        found = measured(flow.body, run.start, commits, over, activity, self._url)
+        found = measured(flow.body, run.start, commits, run.stops, over, activity, self._url)
         with self._lock:
             _remember(self._measured, key, (state, found), KEPT)
         return found

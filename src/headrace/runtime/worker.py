@@ -20,21 +20,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import Terminal
+from headrace.errors import HeadraceError, Terminal
 from headrace.lake.catalog import Lake
 from headrace.lake.upkeep import Upkeep
+from headrace.log.damage import Damage
 from headrace.log.frames import LOG_PARTITION, Frame
 from headrace.log.reader import LogReader
+from headrace.runtime import commits
 from headrace.runtime.batch import Batch
 from headrace.runtime.landing import FlowState, Lander, Outcome
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.pulling import Pulling
+from headrace.runtime.replaying import Replaying
+from headrace.security.egress import Egress
 from headrace.sources.contract import Position
 from headrace.store.documents import Store
 from headrace.store.revisions import Revisions
 
 MOST_ROWS_WAITING = 200_000
 FREE_EVERY = 5.0
+ALIVE_EVERY = 1.0
+"""Seconds between signs of life while nothing else is reported."""
 
 
 @dataclass
@@ -56,6 +62,8 @@ class Worker:
         self._revisions = Revisions(self.store)
         self._freed = time.monotonic()
         self._held: deque[Frame] = deque()
+        self.unusable: set[str] = set()
+        self._damage: list[Damage] = []
         self._lander = Lander(self.store, self.lake, self.report, self.upkeep)
 
     def step(self) -> bool:
@@ -63,6 +71,8 @@ class Worker:
         waiting = sum(flow.batch.records for flow in self.flows.values() if flow.batch)
         if not self._held and waiting < MOST_ROWS_WAITING:
             self._held.extend(self.reader.read())
+            if self.reader.damage != self._damage:
+                self._tell_damage()
         taken = 0
         while self._held and self._take(self._held[0]):
             self._held.popleft()
@@ -75,16 +85,26 @@ class Worker:
             self._freed = now
             if self.orphaned():
                 return taken > 0  # the next server may still want to read what this one wrote
-            self.reader.free({id: flow.position for id, flow in self.flows.items()})
+            positions = {id: flow.position for id, flow in self.flows.items()}
+            self.reader.free(positions | dict.fromkeys(self._aimless(), sys.maxsize))
         return taken > 0
 
     def _take(self, frame: Frame) -> bool:
         """Run a frame; False when it has to wait because its flow's batch cannot land just now."""
         meta = frame.meta
-        flow = self.flows.get(meta.flow_id) or self._open(meta.flow_id, meta.revision)
+        if meta.flow_id in self.unusable:
+            return True
+        try:
+            flow = self.flows.get(meta.flow_id) or self._open(meta.flow_id, meta.revision)
+        except Terminal as error:
+            self._refuse(meta.flow_id, str(error))
+            return True
         if flow.stopped or frame.end <= flow.position:
             return True
         batch = flow.batch
+        missing = meta.sequence - (batch.sequence if batch else flow.watermark.sequence)
+        if missing > 0:
+            return self._stop_before_gap(flow, frame, missing)
         if batch is not None and (
             batch.pipeline.revision.revision != meta.revision
             or batch.envelope != meta.envelope
@@ -98,12 +118,50 @@ class Worker:
                 return False
             batch = None
         if batch is None:
-            flow.pipeline = self._pipeline(meta.flow_id, meta.revision)
+            try:
+                flow.pipeline = self._pipeline(meta.flow_id, meta.revision)
+            except Terminal as error:
+                self._stop(flow, str(error))
+                return True
             batch = flow.batch = flow.pipeline.batch(meta.envelope)
             flow.opened = time.monotonic()
         batch.add(frame)
         flow.next = {LOG_PARTITION: Position(batch.next)}
         return True
+
+    def _stop_before_gap(self, flow: FlowState, frame: Frame, missing: int) -> bool:
+        """Records of the flow before a frame were not in the log: what is read lands, then the flow stops. False when
+        it cannot land just now."""
+        if flow.batch is not None and time.monotonic() >= flow.retry_at:
+            self.land(flow)
+        if flow.batch is not None and not flow.stopped:
+            return False
+        ranges = "; ".join(map(str, self.reader.damage)) or "they are gone from the log"
+        self._stop(
+            flow, f"{missing} accepted records before position {frame.offset} cannot be read ({ranges}); to go on without"
+            f" them: headrace rewind {flow.flow_id} --to {frame.offset}"
+        )  # fmt: skip
+        return True
+
+    def _stop(self, flow: FlowState, reason: str) -> None:
+        flow.stopped = flow.stopped or reason
+        self._lander.tell(flow)
+
+    def _refuse(self, flow_id: str, reason: str) -> None:
+        """A flow that cannot be opened: its records stay in the log, the other flows go on."""
+        self.unusable.add(flow_id)
+        known = commits.totals(self.store).get(flow_id, {})
+        names = ("position", "landed", "failed", "warnings", "again", "lost")
+        counts = {name: known.get(name, 0) for name in names}
+        sequence = known.get("reached", 0)
+        self.report(
+            {"event": "flow", "flow": flow_id, **counts, "sequence": sequence, "stopped": reason}
+        )
+
+    def _tell_damage(self) -> None:
+        self._damage = list(self.reader.damage)
+        ranges = [{"detail": str(found), "count": found.count} for found in self._damage]
+        self.report({"event": "damage", "ranges": ranges})
 
     def _pipeline(self, flow_id: str, revision: int) -> Pipeline:
         key = (flow_id, revision)
@@ -113,7 +171,13 @@ class Worker:
                 raise Terminal(
                     f"the log names revision {revision} of flow {flow_id}, which the store lacks"
                 )
-            self.pipelines[key] = Pipeline(found)
+            try:
+                self.pipelines[key] = Pipeline(found)
+            except Terminal:
+                raise
+            except (HeadraceError, ValueError, KeyError, TypeError) as error:
+                text = f"revision {revision} of the flow cannot be run: {type(error).__name__}"
+                raise Terminal(text) from error
         return self.pipelines[key]
 
     def _open(self, flow_id: str, revision: int) -> FlowState:
@@ -141,6 +205,15 @@ class Worker:
         if batch.records:
             flow.batch, flow.next = batch, {LOG_PARTITION: Position(batch.next)}
 
+    def _aimless(self) -> list[str]:
+        """Flows that stopped because their data set was deleted: nothing of theirs will ever land."""
+        return [
+            id
+            for id, flow in self.flows.items()
+            if flow.stopped
+            and self.store.find("dataSets", flow.pipeline.revision.dataset_id) is None
+        ]
+
     def finish(self) -> None:
         """Land what has been read, before a clean stop."""
         for flow in self.flows.values():
@@ -148,9 +221,9 @@ class Worker:
                 self.land(flow)
 
 
-def run(data_dir: Path, interval: float, commit_rows: int) -> int:
+def run(data_dir: Path, interval: float, commit_rows: int, egress_allow: str) -> int:
     """Work until standard input ends or a signal asks to stop; the exit status."""
-    stopping = False
+    stopping, clock = False, [0.0]
 
     def stop(*_: Any) -> None:
         nonlocal stopping
@@ -163,6 +236,7 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
+            _tell_alive(clock)
             if _parent_gone(0.1):
                 return 0
         parent = os.getppid()
@@ -172,13 +246,22 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
             store, lake, LogReader(data_dir / "log"), interval, commit_rows, _tell_server, upkeep,
             orphaned=lambda: os.getppid() != parent,
         )  # fmt: skip
-        pulling = Pulling(data_dir, store, lake, interval, commit_rows, _tell_server, upkeep)
+        pulling = Pulling(
+            data_dir, store, lake, interval, commit_rows, _tell_server, upkeep, Egress(egress_allow)
+        )
+        replaying = Replaying(
+            store, lake, _tell_server, upkeep,
+            lambda id: worker.flows.get(id) or pulling.state(id),
+            lambda id: id in worker.unusable or pulling.stands(id),
+        )  # fmt: skip
         worker.report({"event": "ready"})
         gc.collect()
         gc.freeze()
         while not stopping:
+            _tell_alive(clock)
             busy = worker.step()
             busy |= pulling.step()
+            busy |= replaying.step()
             done = upkeep.step(busy=busy)
             if done is not None:
                 busy = True
@@ -190,12 +273,21 @@ def run(data_dir: Path, interval: float, commit_rows: int) -> int:
                 stopping = True
         if not _parent_gone(0):
             while worker.step():
-                pass
+                _tell_alive(clock)
             worker.finish()
             pulling.finish()
         upkeep.close()
         worker.reader.close()
     return 0
+
+
+def _tell_alive(clock: list[float]) -> None:
+    """Say so at most once in `ALIVE_EVERY`; `clock` holds when it was said last. It comes from the loop itself, not from
+    a thread: a loop that stands still is what the server must notice. Every landing is reported too, so that only a
+    single step, such as one commit, can be silent for long."""
+    if time.monotonic() - clock[0] >= ALIVE_EVERY:
+        clock[0] = time.monotonic()
+        _tell_server({"event": "alive"})
 
 
 def _tell_server(event: dict[str, Any]) -> None:
@@ -212,4 +304,4 @@ def _parent_gone(wait: float) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))
+    sys.exit(run(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

@@ -33,6 +33,7 @@ from headrace.runtime.delivered import Delivered
 from headrace.runtime.pulled import frame_of
 from headrace.runtime.queued import entry_of
 from headrace.runtime.queues import Queues
+from headrace.runtime.stops import Stops
 from headrace.sources.contract import (
     Chunk,
     Connector,
@@ -174,7 +175,10 @@ async def running(data_dir: Path, broker: Broker, **options: Any) -> Any:
     store = Store(data_dir / "headrace.db")
     log = LogWriter(data_dir / "log", **options)
     events: list[dict[str, Any]] = []
-    queues = Queues(store, Revisions(store), data_dir, log, events.append, broker.find)
+    stops = Stops(store)
+    queues = Queues(
+        store, Revisions(store), data_dir, log, events.append, broker.find, note=stops.note
+    )
     await queues.start()
     try:
         yield Running(queues, log, store, events)
@@ -440,6 +444,8 @@ def test_a_terminal_failure_stops_the_flow_until_its_connection_changes(data_dir
             detail = f"flow {FLOW} stopped: the subscription does not exist"
             assert now.queues.reasons() == [{"reason": "flow", "detail": detail}]
             assert [event["event"] for event in now.events] == ["stopped"]
+            (stop,) = Stops(now.store).all()[FLOW]
+            assert (stop.reason, stop.until) == ("the subscription does not exist", None)
             refused.clear()
             broker.publish(2)
             connection = now.store.get(SCOPE, "connections", "base-1")
@@ -447,6 +453,8 @@ def test_a_terminal_failure_stops_the_flow_until_its_connection_changes(data_dir
             now.store.replace(SCOPE, "connections", "base-1", connection.body)
             await now.until(lambda: len(broker.acknowledged) == 2)
             assert now.queues.reasons() == []
+            (stop,) = Stops(now.store).all()[FLOW]
+            assert stop.until is not None
 
     asyncio.run(go())
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace.sources.connectors import connector, known
+from headrace.sources.declared import DECLARED, Declared
 from tests.unit.services.flow_site import HTTP, MAPPED, Site, code
 
 
@@ -32,6 +34,38 @@ def test_specifications_are_read_whole_filtered_and_one_by_one(site: Site) -> No
     assert MAPPED["id"] in {spec["id"] for spec in by_source}
     streaming = "/connectionSpecs?property=attributes.category==Streaming&property=attributes.isSource==true"
     assert HTTP["id"] in {spec["id"] for spec in site.get(streaming)["items"]}
+
+
+@pytest.mark.parametrize("declared", DECLARED, ids=lambda found: found.name)
+def test_what_a_connector_declares_is_what_the_catalogue_says(site: Site, declared: Declared) -> None:  # fmt: skip
+    spec = site.item(f"/connectionSpecs/{declared.spec_id}")
+    built = connector(declared.spec_id)
+    assert spec["name"] == built.name == declared.name
+    assert spec["id"] == built.spec_id
+    for form, way in zip(spec["authSpec"], declared.credentials, strict=True):
+        assert (form["name"], form["type"]) == (way.name, way.kind)
+        assert form["spec"]["properties"] == way.form.properties
+        assert set(form["spec"]["required"]) <= form["spec"]["properties"].keys()
+    source = spec["sourceSpec"]["spec"]
+    assert source["properties"] == declared.source.properties
+    assert {"dataType", "reset"} <= source["properties"].keys()
+    listed = spec["exploreSpec"]["responseSpec"]["root"]["items"]["properties"]["type"]["enum"]
+    assert listed == list(declared.objects)
+    flow_specs = site.get(f"/flowSpecs?property=sourceConnectionSpecIds[]=={declared.spec_id}")
+    names = [item["name"] for item in flow_specs["items"]]
+    assert names == ["Stream data with optional transformation"]
+
+
+def test_of_the_pulled_sources_only_those_with_a_connector_make_flows(site: Site) -> None:
+    declared = {found.spec_id for found in DECLARED}
+    for spec in site.get("/connectionSpecs")["items"]:
+        assert known(spec["id"]) == (spec["id"] in declared)
+    answer = {"name": "n", "connectionSpec": {"id": "e77fd9d2-22a8-11ed-861d-0242ac120002"}}
+    source = site.post("/sourceConnections", answer)
+    ends = {"sourceConnectionIds": [source], "targetConnectionIds": [site.target()]}
+    generic = {"id": "e77fde5a-22a8-11ed-861d-0242ac120002", "version": "1.0"}
+    body = {"name": "f", "flowSpec": generic, **ends}
+    assert code(site.send("POST", "/flows", body)) == "CONNECTOR-1305-400"
 
 
 def test_specifications_take_filters_and_no_other_parameter(site: Site) -> None:

@@ -260,6 +260,18 @@ def test_removal_with_an_object_takes_only_the_keys_it_lists(site: Site) -> None
     assert site.item(path)["scheduleParams"] == {"b": 2}
 
 
+def test_a_value_nested_beyond_measure_is_refused_and_nothing_breaks(site: Site) -> None:
+    flow = site.flow(site.source(site.base()), site.target())
+    for levels, expected in ((150, 200), (250, 400), (800, 400), (5000, 400)):
+        text = (
+            '[{"op":"add","path":"/policy","value":' + '{"a":' * levels + "1" + "}" * levels + "}]"
+        )
+        answer = site.web.patch(f"{BASE}/flows/{flow}", content=text, headers={"if-match": "*"})
+        assert answer.status_code == expected, answer.text
+        assert expected == 200 or code(answer) == "FLOW-1405-400"
+    assert site.send("POST", f"/flows/{flow}/action?op=disable").status_code == 200
+
+
 def test_a_body_that_is_no_json_is_refused_without_a_content_type(site: Site) -> None:
     id = site.base()
     for content in (b"", b"{", b"null"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from headrace.runtime.stops import Stops
 from tests.unit.services.flow_site import HOUR, Site, code
 
 NOW = int(time.time() * 1000)
@@ -245,4 +246,83 @@ def test_runs_go_with_their_flow_and_data_sets_without_one_have_none(site: Site)
     site.commit("dataset-d", THIS, 1)
     assert site.get("/runs?count=true") == {"count": 1}
     assert site.send("DELETE", f"/flows/{flow}").status_code == 204
+    assert site.get("/runs")["items"] == []
+
+
+# -- flows that stopped -------------------------------------------------------------------------------------------
+
+
+def stops_of(site: Site, at: int) -> Stops:
+    """What notes stops, at a moment (milliseconds since the epoch)."""
+    return Stops(site.store, clock=lambda: at / 1000)
+
+
+def states(site: Site, query: str = "") -> list[tuple[str, str]]:
+    found = site.get(f"/runs?{query}")["items"]
+    return [(item["flowId"], item["metrics"]["statusSummary"]["status"]) for item in found]
+
+
+@pytest.mark.parametrize("count", [2, 80])  # looked up flow by flow, or window by window
+def test_a_flow_that_stopped_has_a_failed_run_with_the_reason(site: Site, count: int) -> None:
+    stopped, well, *_ = flows(site, count)
+    site.commit(well, THIS + 1, 1)
+    stops_of(site, THIS + 2).note(stopped, "the credentials were refused")
+    assert states(site) == [(stopped, "failed"), (well, "inProgress")]
+    (item,) = site.get(f"/runs?property=state==failed&property=flowId=={stopped}")["items"]
+    error = {"code": "CONNECTOR-1001-500", "message": "the credentials were refused"}
+    assert item["metrics"]["statusSummary"]["errors"] == [error]
+    assert item["metrics"]["durationSummary"] == {
+        "startedAtUTC": THIS + 2, "completedAtUTC": THIS + 2
+    }  # fmt: skip
+    assert item["metrics"]["recordSummary"]["inputRecordCount"] == 0
+    assert item["activities"][0]["statusSummary"]["extensions"]["errors"] == [error]
+    assert site.item(f"/runs/{item['id']}") == item
+    assert site.get("/runs?property=state==failed&count=true") == {"count": 1}
+    assert site.get("/runs?count=true") == {"count": 2}
+    details = site.item(f"/flows/{stopped}")["lastRunDetails"]
+    assert (details["id"], details["state"], details["errors"]) == (item["id"], "failed", [error])
+    assert ids(site, "/flows?property=lastRunDetails.state==failed") == [stopped]
+    assert "errors" not in site.item(f"/flows/{well}")["lastRunDetails"]
+
+
+def test_a_stop_that_is_over_stays_in_the_run_of_its_hour(site: Site) -> None:
+    (flow,) = flows(site, 1)
+    for hour, records in ((3, 0), (2, 5)):
+        began = THIS - hour * HOUR
+        if records:
+            site.commit(flow, began + 1, records)
+        stops_of(site, began + 2).note(flow, f"reason {hour}")
+        assert states(site)[0] == (flow, "failed")
+        before = site.get("/runs?limit=1")["items"][0]["etag"]
+        stops_of(site, began + 9).note(flow, None)
+        after = site.get("/runs?limit=1")["items"][0]
+        assert after["etag"] != before or not records
+        assert after["updatedAt"] == began + 9
+    site.commit(flow, THIS - HOUR, 1)
+    assert [state for _, state in states(site)] == ["success", "partialSuccess", "failed"]
+    assert [state for _, state in states(site, "orderby=createdAt&limit=2")] == [
+        "failed", "partialSuccess"
+    ]  # fmt: skip
+    assert site.item(f"/flows/{flow}")["lastRunDetails"]["state"] == "success"
+
+
+def test_telling_the_same_stop_again_changes_nothing_and_old_ones_are_forgotten(site: Site) -> None:
+    (flow,) = flows(site, 1)
+    for at in (1, 2):
+        stops_of(site, THIS + at).note(flow, "why")
+    (stop,) = Stops(site.store).all()[flow]
+    assert (stop.at, stop.until, stop.reason) == (THIS + 1, None, "why")
+    stops_of(site, THIS + 3).note(flow, "something else")
+    assert [(s.reason, s.until) for s in Stops(site.store).all()[flow]] == [
+        ("why", THIS + 3), ("something else", None)
+    ]  # fmt: skip
+    for number in range(50):
+        stops_of(site, THIS + 4).note(flow, f"reason {number}")
+    assert [s.reason for s in Stops(site.store).all()[flow]] == [
+        f"reason {number}" for number in range(30, 50)
+    ]
+    Stops(site.store).note("nobody", "why")
+    assert set(Stops(site.store).all()) == {flow}
+    assert site.send("DELETE", f"/flows/{flow}").status_code == 204
+    assert Stops(site.store).all() == {}
     assert site.get("/runs")["items"] == []

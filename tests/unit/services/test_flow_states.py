@@ -23,6 +23,20 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+def test_a_line_of_the_log_names_the_request_and_the_flow_it_was_about(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    flow = site.flow(site.source(site.base()), site.target())
+    caplog.set_level("INFO", "headrace.http")
+    for path in (f"/flows/{flow}/action?op=disable", "/flows/search", "/nothing"):
+        site.send("POST", path, **{"x-request-id": f"mine-{len(caplog.records)}"})
+    lines = [record.fields for record in caplog.records if record.name == "headrace.http"]  # type: ignore[attr-defined]
+    assert [(line["request"], line["status"], line.get("flow")) for line in lines] == [
+        ("mine-0", 200, flow), ("mine-1", 200, None), ("mine-2", 404, None),
+    ]  # fmt: skip
+    assert all(line["method"] == "POST" and line["milliseconds"] >= 0 for line in lines)
+
+
 def test_a_flow_is_disabled_and_enabled_and_nothing_else(site: Site) -> None:
     flow = site.flow(site.source(site.base()), site.target())
     path = f"/flows/{flow}"
@@ -36,7 +50,13 @@ def test_a_flow_is_disabled_and_enabled_and_nothing_else(site: Site) -> None:
         assert (item["state"], item["etag"]) == (state, answer.json()["etag"])
         assert item["etag"] != before
         assert item["lastOperation"]["operation"] == op.lower()
-        assert code(site.send("POST", f"{path}/action?op={op}")) == "FLOW-1422-400"
+        again = site.send("POST", f"{path}/action?op={op}")
+        body = again.json()
+        assert (body["status"], code(again)) == (400, "FLOW-1422-400")
+        assert (body["report"]["id"], body["report"]["type"]) == (flow, "flows")
+        assert body["report"]["request-id"] == again.headers["x-request-id"]
+        texts = {body["errorMessage"], body["errorDetails"], body["report"]["detailed-message"]}
+        assert len(texts) == 1
         assert code(site.send("POST", f"{path}/action?op=publish")) == "FLOW-1422-400"
     stale = site.send("POST", f"{path}/action?op=disable", **{"if-match": '"no"'})
     assert (stale.status_code, code(stale)) == (412, "FLOW-1404-412")

@@ -21,7 +21,7 @@ from headrace.http.application import build
 from headrace.http.gateway import Gateway
 from headrace.security.tokens import Tokens
 from headrace.services import ims
-from headrace.services.observability import metrics, query, routes, series
+from headrace.services.observability import InletCalls, metrics, query, routes, series
 from headrace.store.bootstrap import bootstrap
 from headrace.store.documents import Scope, Store
 from headrace.testing.calls import InProcess
@@ -59,7 +59,14 @@ class Site:
         self.store.create(self.scope, "connections", "cb", {"auth": {"params": {}}})
         tokens = Tokens(b"k" * 32)
         gateway = Gateway(self.store, tokens, "off", installation)
-        table = [*routes(self.store), *ims.routes(self.store, tokens, installation)]
+        self.counts: dict[str, tuple[int, int]] = {}
+        self.now = at("2024-03-04T08:30:10") / 1000
+        places = {"ia": (self.scope, "ia"), "ca": (self.scope, "ia"), "ix": (self.other, "ix")}
+        self.calls = InletCalls(self.store, lambda: self.counts, places.get, lambda: self.now)
+        table = [
+            *routes(self.store, self.calls.keep),
+            *ims.routes(self.store, tokens, installation),
+        ]
         self.app = build(table, gateway, title="t")
         headers = {"x-api-key": self.client["client_id"], "x-gw-ims-org-id": org}
         self.web = InProcess(self.app, headers)
@@ -134,6 +141,7 @@ def by(name: str, value: str = "", group: bool = False) -> list[dict[str, Any]]:
     return [{"name": name, "value": value, "groupBy": group}]
 
 
+DAY = 86_400
 D4, D5, D6 = (f"2024-03-0{day}T00:00:00Z" for day in (4, 5, 6))
 
 
@@ -292,6 +300,35 @@ def test_inlets_count_messages_of_their_flows_and_of_direct_messages(busy: Site)
     assert busy.dps(sizes) == {D4: 8000, D6: 50}
     grouped = busy.datapoints(received, by("inletId", "ia", group=True))
     assert grouped == [{"groupBy": {"inletId": "ia"}, "dps": {D4: 34}}]
+
+
+def test_calls_of_inlets_are_counted_by_outcome_and_over_restarts(busy: Site) -> None:
+    success, failure = f"{COLLECTION}.inlet.success", f"{COLLECTION}.inlet.failure"
+    assert busy.dps(success) == {}
+    busy.counts = {"ia": (5, 1), "ix": (100, 100), "gone": (7, 7)}
+    assert busy.dps(success) == {D4: 5.0}
+    busy.counts = {"ia": (8, 1), "ca": (1, 0)}  # an inlet may be called by its connection's id
+    busy.now += 60
+    assert busy.dps(success, granularity="minute") == {
+        "2024-03-04T08:30:00Z": 5.0, "2024-03-04T08:31:00Z": 4.0
+    }  # fmt: skip
+    assert busy.dps(failure, granularity="hour") == {"2024-03-04T08:00:00Z": 1.0}
+    assert busy.dps(success, by("inletId", "ia")) == {D4: 9.0}
+    assert busy.dps(success, by("inletId", "ix")) == {}
+    assert busy.dps(success, sandbox="other") == {D4: 100.0}
+    grouped = busy.datapoints(failure, by("inletId", "ia|nothing", group=True))
+    assert [point["dps"] for point in grouped] == [{D4: 1.0}, {}]
+    # both ends of the period belong to it, and nothing beyond
+    for start, end, expected in (
+        ("2024-03-04T08:31:00Z", "2024-03-04T23:00:00Z", 4.0),
+        ("2024-03-04T00:00:00Z", "2024-03-04T08:30:59Z", 5.0),
+        ("2024-03-04T08:30:00Z", "2024-03-04T08:31:00Z", 9.0),
+    ):
+        assert sum(busy.dps(success, start=start, end=end).values()) == expected
+    # another process counts from zero again
+    place = (busy.scope, "ia")
+    InletCalls(busy.store, lambda: {"ia": (2, 0)}, lambda id: place, lambda: busy.now + DAY).keep()
+    assert busy.dps(success) == {D4: 9.0, D5: 2.0}
 
 
 def test_created_data_sets_are_counted(site: Site) -> None:

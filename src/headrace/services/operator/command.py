@@ -1,8 +1,10 @@
 """`headrace flow`: how flows stand, asked of the running server."""
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.error import HTTPError, URLError
@@ -13,6 +15,7 @@ from headrace.errors import ConfigurationError, Transient
 from headrace.settings import load
 
 TIMEOUT = 30.0
+LONG_TIMEOUT = 180.0
 
 
 def main(words: list[str]) -> int:
@@ -32,8 +35,10 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def ask(data_dir: Path, path: str, sandbox: str | None = None) -> dict[str, Any]:
-    """What the server of a data directory answers, called with the credentials that lie there."""
+def ask(
+    data_dir: Path, path: str, sandbox: str | None = None, body: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the server of a data directory answers, called with the credentials that lie there; POST with a body."""
     try:
         own = json.loads((data_dir / "credentials.json").read_text())
     except (OSError, ValueError):
@@ -47,16 +52,23 @@ def ask(data_dir: Path, path: str, sandbox: str | None = None) -> dict[str, Any]
         "authorization": f"Bearer {token['access_token']}", "x-api-key": own["client_id"],
         "x-gw-ims-org-id": own["org_id"], "x-sandbox-name": sandbox or own["sandbox"],
     }  # fmt: skip
-    return _json(Request(own["base_url"] + path, headers=headers))
+    if body is None:
+        return _json(Request(own["base_url"] + path, headers=headers))
+    headers["content-type"] = "application/json"
+    sent = json.dumps(body).encode()
+    # a flow is moved between two commits of the worker, the last of which may take its time
+    return _json(Request(own["base_url"] + path, sent, headers=headers), LONG_TIMEOUT)
 
 
-def _json(request: Request) -> dict[str, Any]:
+def _json(request: Request, timeout: float = TIMEOUT) -> dict[str, Any]:
     try:
-        with urlopen(request, timeout=TIMEOUT) as answer:
+        with urlopen(request, timeout=timeout) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except HTTPError as error:
-        text = error.read(2000).decode(errors="replace")
+        text = error.read(10_000).decode(errors="replace")
+        with contextlib.suppress(ValueError, AttributeError):
+            text = json.loads(text).get("detail", text)
         raise ConfigurationError(f"the server answered {error.code}: {text}") from None
     except (URLError, TimeoutError, OSError) as error:
         raise Transient(f"the server does not answer: {getattr(error, 'reason', error)}") from None

@@ -210,8 +210,10 @@ def _flows(books: Books, *, running: bool) -> Iterator[Check]:
         if faults:
             yield Check(name, BAD, "; ".join(faults), STOPPED)
             continue
+        again = f" + {account.again} again" if account.again else ""
+        lost = f" + {account.lost} lost" if account.lost else ""
         text = (
-            f"{account.accepted} accepted = {account.landed} landed + {account.failed} failed"
+            f"{account.accepted} accepted{again} = {account.landed} landed + {account.failed} failed{lost}"
             f" + {account.waiting} pending; "
         )
         if account.dropped:

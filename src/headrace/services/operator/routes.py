@@ -6,6 +6,7 @@ from typing import Any
 from headrace.errors import ApiError
 from headrace.http.contract import Answer, Call, Route
 from headrace.log.writer import LogWriter
+from headrace.runtime.balance import TERMS
 from headrace.runtime.supervisor import Progress, Supervisor
 from headrace.store.documents import Document, Scope, Store
 
@@ -53,17 +54,14 @@ def status(
 ) -> dict[str, Any]:
     """A flow's counts and how far each partition of its source is behind."""
     known = supervisor.flows.get(document.id, Progress())
-    total = max(accepted.get(document.id, 0), known.sequence)
+    account = known.balance(accepted.get(document.id, 0))
     return {
         "id": document.id,
         "name": document.body.get("name"),
         "state": document.body.get("state"),
         "stopped": known.stopped,
         "trouble": supervisor.trouble.get(document.id),
-        "accepted": total,
-        "landed": known.landed,
-        "failed": known.failed,
-        "pending": total - known.sequence,
+        **{name: getattr(account, name) for name, _ in TERMS},
         "warnings": known.warnings,
         "partitions": {
             id: {"behindRecords": lag[0], "behindMs": lag[1]}
