@@ -90,6 +90,8 @@ def samples(platform: PlatformClient, journey: Journey) -> dict[str, Any]:
         "JsonPatch": [{"op": "replace", "path": "/description", "value": "changed"}],
         "StateAction": {"percentCompleted": 100, "status": {"value": "completed"}},
         "Search": {"queryString": "name==sample", "limit": 2, "orderby": "-createdAt"},
+        "Replay": {"path": "nowhere", "since": "2026-01-01T00:00:00Z", "dryRun": True},
+        "Rehearsal": {"mapping": {"id": str(journey.mapping_id), "version": 0}, "last": 10},
         "Run": {"flowId": journey.flow_id, "status": "active"},
         "XdmResource": {
             "title": "sample", "type": "object", "allOf": [{"$ref": "#/definitions/customFields"}],

@@ -95,6 +95,29 @@ def test_a_reset_empties_a_sandbox_and_no_other(
     assert boxes.getSandbox(emptied)["state"] == "active"
 
 
+def test_a_reset_takes_what_landed_and_what_is_on_its_way_and_all_stays_well(
+    configured: ServerProcess, boxes: sandboxes.Sandboxes
+) -> None:
+    name = fresh()
+    boxes.createSandbox(name=name, title=name)
+    client = PlatformClient(configured.credentials())
+    client.http.headers["x-sandbox-name"] = name
+    journey = client.create_flow({}, RULES)
+    configure_aepp(configured, name)
+    sender, access = ingestion.DataIngestion(), dataaccess.DataAccess()
+    inlet = inlet_of(journey)
+    sender.streamMessages(inlet, [{"id": "landed"}], journey.flow_id)
+    assert patiently(lambda: access.getPreview(journey.dataset_id), bool)
+    sender.streamMessages(inlet, [{"id": f"late-{n}"} for n in range(50)], journey.flow_id)
+    assert boxes.resetSandbox(name)["state"] == "resetting"
+    assert sender.streamMessages(inlet, [{"id": "x"}], journey.flow_id)["status"] == 404
+    assert access.getPreview(journey.dataset_id)["status"] == 404
+    with pytest.raises(RuntimeError):
+        configured.sql(f'SELECT count(*) FROM {name}."{journey.dataset_id}"')
+    time.sleep(1)  # until what was on its way has found no table
+    assert client.http.get("/health").json()["status"] == "ok"
+
+
 def test_sandbox_tooling_is_absent_and_says_so(boxes: sandboxes.Sandboxes) -> None:
     assert boxes.getPackage("nothing")["status"] == 404
 
@@ -203,12 +226,16 @@ def test_what_cannot_be_sent(sender: ingestion.DataIngestion, journey: Journey) 
 
 
 def counted(dataset_id: str, metric: str = SUCCESS, granularity: str = "day") -> Any:
+    return client_report(metric, "dataSetId", dataset_id, granularity)
+
+
+def client_report(metric: str, filter: str, value: str, granularity: str = "day") -> Any:
     now = datetime.now(UTC)
     return observability.Observability().createMetricsReport({
         "start": (now - timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "end": (now + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z"), "granularity": granularity,
         "metrics": [{
-            "name": metric, "filters": [{"name": "dataSetId", "value": dataset_id, "groupBy": True}],
+            "name": metric, "filters": [{"name": filter, "value": value, "groupBy": True}],
             "aggregator": "sum", "downsample": "sum",
         }],
     })  # fmt: skip
@@ -236,6 +263,10 @@ def test_metrics_count_what_landed(own: PlatformClient, sender: ingestion.DataIn
     batches = "timeseries.ingestion.dataset.batchsuccess.count"
     assert total(counted(fresh_flow.dataset_id, batches)) >= 1
     assert total(counted("0" * 24)) == 0
+    calls = client_report(
+        "timeseries.data.collection.inlet.success", "inletId", inlet_of(fresh_flow)
+    )
+    assert total(calls) == 1
 
 
 def test_the_template_of_the_client_is_answered(configured: ServerProcess) -> None:

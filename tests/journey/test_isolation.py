@@ -28,7 +28,7 @@ SANDBOXES = "/data/foundation/sandbox-management/sandboxes"
 
 KINDS = (
     (rf"{FLOW}/(connections|sourceConnections|targetConnections|flows|runs)/{{id}}.*", r"\1"),
-    (r"/headrace/flows/{id}", "flows"),
+    (r"/headrace/flows/{id}.*", "flows"),
     (r"/headrace/receipts/{id}", "receipts"),
     (rf"{REGISTRY}/(tenant|global)/(schemas|classes|datatypes|descriptors)/{{id}}", r"\2"),
     (rf"{REGISTRY}/(tenant|global)/(fieldgroups|mixins)/{{id}}", "spareGroups"),
@@ -60,7 +60,7 @@ SHARED = {
 
 NO_REFERENCES = (
     r"(POST|PUT) .*/(connectionSpecs|flowSpecs)(/{id})?", r"POST .*/search", r"POST .*/action",
-    r"PUT .*/runs/{id}", rf"POST {FLOW}/connections", r"(POST|PUT) .*/samples(/{id}|/upload)?",
+    r"POST /headrace/flows/{id}/rewinds", r"PUT .*/runs/{id}", rf"POST {FLOW}/connections", r"(POST|PUT) .*/samples(/{id}|/upload)?",
     r"POST .*/schemas/upload", r"POST .*/rpc/(import|export)", r"(POST|PATCH|PUT) .*/sandboxes(/{name})?",
     r"(POST|PUT) .*/idnamespace/.*", r"POST /ims/.*", rf"PATCH {FLOW}/(connections|sourceConnections)/{{id}}",
     r"(POST|PUT) .*/mappingSets/{id}/mappings(/{mappingId})?",
@@ -138,6 +138,8 @@ def populated(server: ServerProcess) -> Half:
         time.sleep(0.2)
     half.ids["batches"] = next(iter(batches))
     half.ids["files"] = next(iter(call("GET", f"{CATALOG}/dataSetFiles")))
+    replays = f"/headrace/flows/{journey.flow_id}/replays"
+    half.ids["replays"] = call("POST", replays, {"path": "x"})["id"]
     half.ids["runs"] = call("GET", f"{FLOW}/runs")["items"][0]["id"]
     return half
 
@@ -182,7 +184,10 @@ def kind_of(path: str) -> str | None:
 
 def filled(path: str, id: str, half: Half) -> str:
     """The path with the id; what else it names is of the given half."""
-    rest = {"mappingId": half.ids["mappings"], "view": half.ids["views"], "activityId": "x"}
+    rest = {
+        "mappingId": half.ids["mappings"], "view": half.ids["views"], "activityId": "x",
+        "replayId": half.ids["replays"],
+    }  # fmt: skip
     return re.sub(
         r"\{(\w+)\}", lambda m: quote(id if m[1] == "id" else rest.get(m[1], "x"), safe=""), path
     )
@@ -260,6 +265,8 @@ def test_the_same_ids_are_found_where_they_belong(
             found[path] = theirs.send(method, filled(path, theirs.ids[kind], theirs)).status_code
     # a union view is of a class that has one, which the sandbox's own class has not yet
     found.pop(f"{REGISTRY}/tenant/unions/{{id}}")
+    # and an inlet is found, but has nothing to list
+    assert found.pop(f"{FLOW}/connections/{{id}}/explore") == 400
     assert {path: status for path, status in found.items() if status != 200} == {}
     assert len(found) > 25
 
@@ -333,6 +340,9 @@ def bodies(half: Half, method: str, path: str) -> list[Any]:
         (r"POST .*/mappingSets/preview", [{"data": {"a": "b"}, "mappingSet": mapping_set}]),
         (r"POST .*/languages/el/validate", [{"expression": "1", "mappingSetId": ids["mappingSets"]}]),
         (r"POST .*/conversion/schemas", [{"sampleId": ids["samples"]}, {"schemaRef": content}]),
+        (r"POST /headrace/flows/{id}/replays", [{"batchId": ids["batches"], "dryRun": True}]),
+        (r"POST /headrace/flows/{id}/rehearsals",
+            [{"mapping": {"id": ids["mappingSets"]}, "schema": ids["schemas"]}]),
         (r"POST .*/insights/metrics", [{
             "start": "2026-01-01T00:00:00.000Z", "end": "2027-01-01T00:00:00.000Z", "granularity": "day",
             "metrics": [metric],

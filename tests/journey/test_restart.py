@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from headrace.testing.server import Journey, PlatformClient, ServerProcess
 
@@ -64,6 +65,40 @@ def test_a_flow_whose_log_was_freed_is_still_balanced_after_a_restart(tmp_path: 
         found = metrics(server, quiet)
         assert (found["accepted"], found["landed"], found["pending"]) == (2, 2, 0)
         assert found["unexplained"] == 0
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_records_on_their_way_into_a_sandbox_that_is_reset_hold_nothing_up(tmp_path: Path) -> None:
+    """Their tables are gone: they are neither trouble nor a reason to keep the log, whoever starts the server again."""
+    settings = {"HEADRACE_COMMIT_INTERVAL": "1.5", "HEADRACE_LOG_SEGMENT_BYTES": "1"}
+    server = ServerProcess(tmp_path / "data", **settings).start()
+    try:
+        client, other = PlatformClient(server.credentials()), PlatformClient(server.credentials())
+        sandboxes = "/data/foundation/sandbox-management/sandboxes"
+        client.call("POST", sandboxes, {"name": "dev", "title": "d", "type": "development"})
+        client.http.headers["x-sandbox-name"] = "dev"
+        gone, busy = client.create_flow({}, RULES), other.create_flow({}, RULES)
+        send(gone, "landed")
+        deadline = time.monotonic() + 30
+        while not ingested(client, gone) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        send(gone, *"abc")
+        client.call("PUT", f"{sandboxes}/dev", {"action": "reset"})
+        first = min((tmp_path / "data" / "log").glob("*.log"))
+        for again in range(2):
+            deadline = time.monotonic() + 30
+            while first.exists() and time.monotonic() < deadline:
+                send(busy, "x")
+                time.sleep(0.3)
+            assert not first.exists()
+            assert client.http.get("/health").json()["status"] == "ok"
+            if not again:
+                server.stop()
+                server.start()
+                client, other = (PlatformClient(server.credentials()) for _ in range(2))
+                first = max((tmp_path / "data" / "log").glob("*.log"))
     finally:
         server.stop()
 

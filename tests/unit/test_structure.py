@@ -1,6 +1,8 @@
 """The structure of the package: who may import whom, how large modules are, what they are called."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,13 @@ def test_imports_point_down_only(path: Path) -> None:
 @pytest.mark.parametrize("path", [p for p in MODULES if part(p) in PURE], ids=lambda p: p.stem)
 def test_pure_parts_reach_neither_network_nor_processes(path: Path) -> None:
     assert not {m.split(".")[0] for m in imports(path)} & IMPURE_MODULES
+
+
+def test_the_server_is_composed_without_the_libraries_of_the_lake() -> None:
+    heavy = "{'pyiceberg', 'sqlalchemy', 'duckdb', 'boto3', 'confluent_kafka', 'google.cloud'}"
+    told = f"import sys, headrace.app; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

@@ -5,11 +5,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jsonpatch
-import jsonpointer
-
 from headrace.errors import ApiError
 from headrace.http.contract import Caller
+from headrace.http.patch import PatchRefused, applied
 from headrace.model.ids import hex_id
 from headrace.services.catalog.batches import Batches
 from headrace.services.catalog.lists import Items, refuse
@@ -346,9 +344,9 @@ def _patched(body: Mapping[str, Any], operations: list[Any]) -> dict[str, Any]:
             operation = {**operation, "op": "add"}
         steps.append(operation)
     try:
-        found = jsonpatch.apply_patch(dict(body), steps)
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
-        raise refuse(f"The patch cannot be applied: {error}") from None
+        found = applied(dict(body), steps)
+    except PatchRefused as error:
+        raise refuse(str(error)) from None
     if not isinstance(found, dict):
         raise refuse("The patch must leave an object.")
     return found

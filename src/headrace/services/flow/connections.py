@@ -34,7 +34,7 @@ MASK = "******"
 STATES = ("enabled", "disabled", "initializing")
 _PATCHABLE = frozenset({"name", "description", "auth"})
 _INLET = ("inletId", "inletUrl")
-_PORTS = {"amqps": 5671, "amqp": 5672, "https": 443, "http": 80}
+_PORTS = {"amqps": 5671, "amqp": 5672, "kafkas": 9093, "kafka": 9093, "https": 443, "http": 80}
 """Ports of addresses that name none."""
 
 
@@ -199,7 +199,8 @@ class Connections:
     def settings(self, scope: Scope, id: str, params: Mapping[str, Any]) -> Settings:
         """What a connector is called with for a base connection."""
         auth = self.entities.get(scope, id).body.get("auth", {})
-        return Settings(auth.get("specName", ""), self.secrets(scope, id), params, "")
+        secrets = self.secrets(scope, id)
+        return Settings(auth.get("specName", ""), secrets, params, "", self._egress.check)
 
     def _sealed(self, form: dict[str, Any], params: dict[str, Any], id: str) -> dict[str, Any]:
         # what the spec does not know may be anything: better masked than shown

@@ -3,6 +3,7 @@
 from typing import Any
 
 from headrace.services.flow import specs
+from headrace.sources.declared import DECLARED
 
 WITH_TRANSFORMATION = "c1a19761-d2c7-4702-b9fa-fe91f0613e81"
 
@@ -64,7 +65,7 @@ FLOW_SPECS: tuple[dict[str, Any], ...] = (
     _flow_spec(
         "d69717ba-71b4-4313-b654-49f9cf126d7a",
         "Stream data with optional transformation",
-        [specs.HTTP, specs.EVENT_HUBS, specs.KINESIS, specs.PUBSUB, specs.KAFKA],
+        [specs.HTTP, *(found.spec_id for found in DECLARED)],
         [_mapping({"mappingId": {"type": "string"}}, None)],
         _SOURCE | _features(flowRunsSupported=False),
     ),

@@ -10,6 +10,7 @@ from headrace.http.patch import Operation
 from headrace.model.flow import FlowRevision, Rule
 from headrace.model.ids import uuid_text
 from headrace.runtime.opening import source_of
+from headrace.runtime.stops import Stops
 from headrace.services.flow import flow_specs, specs, wire
 from headrace.services.flow.actions import operation
 from headrace.services.flow.entities import (
@@ -66,6 +67,7 @@ class Flows:
         self._store, self._revisions = store, revisions
         self._datasets, self._schema_tree, self._mapping_set = datasets, schema_tree, mapping_set
         self._on_change, self._settings = on_change, settings
+        self._stops = Stops(store)
 
     def create(self, call: Call) -> Answer:
         body, is_draft, scope = call.object(), draft(call), scope_of(call.who)
@@ -175,6 +177,7 @@ class Flows:
             self.entities.guard(call, document, required=False)
             settled(document, 1458)
             self._store.delete(scope_of(call.who), "flows", document.id)
+            self._stops.forget(document.id)
         self._on_change()
         return Answer(204)
 

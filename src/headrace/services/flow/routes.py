@@ -2,12 +2,27 @@
 
 from collections.abc import Callable
 
+from headrace.errors import ApiError
 from headrace.http.contract import Answer, Call, Route
 from headrace.services.flow import flow_specs, query, specs
 from headrace.services.flow.catalogue import Catalogue
 from headrace.services.flow.service import FlowService
 
 BASE = "/data/foundation/flowservice"
+
+
+def about(kind: str, handler: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
+    """The handler with refusals that name the entity they are about, unless they name one themselves."""
+
+    def serve(call: Call) -> Answer:
+        try:
+            return handler(call)
+        except ApiError as error:
+            error.extra.setdefault("id", call.params["id"])
+            error.extra.setdefault("type", kind)
+            raise
+
+    return serve
 
 
 def routes(service: FlowService) -> list[Route]:
@@ -17,7 +32,9 @@ def routes(service: FlowService) -> list[Route]:
     def add(
         method: str, path: str, handler: Callable[[Call], Answer], text: str, reads: bool | None = None
     ) -> None:  # fmt: skip
-        table.append(Route(method, BASE + path, handler, "flow", text, reads=reads))
+        kind = path.split("/")[1]
+        served = about(kind, handler) if "{id}" in path else handler
+        table.append(Route(method, BASE + path, served, "flow", text, reads=reads))
 
     for kind, catalogue in (
         ("connectionSpecs", Catalogue("connectionSpecs", specs.CONNECTION_SPECS, 1423)),

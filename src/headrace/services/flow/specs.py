@@ -2,20 +2,20 @@
 
 from typing import Any
 
+from headrace.sources import declared
+from headrace.sources.declared import DECLARED, SECRET, TEXT, Declared, Form
+
 STREAMING = "521eee4d-8cbe-4906-bb48-fb6bd4450033"
 HTTP = "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb"
-KINESIS = "86043421-563b-46ec-8e6c-e23184711bf6"
-EVENT_HUBS = "bf9f5905-92b7-48bf-bf20-455bc6b60a4e"
-PUBSUB = "70116022-a743-464a-bbfe-e226a7f8210c"
+KINESIS = declared.KINESIS.spec_id
+EVENT_HUBS = declared.EVENT_HUBS.spec_id
+PUBSUB = declared.PUBSUB.spec_id
+KAFKA = declared.KAFKA.spec_id
 SNOWFLAKE = "51ae16c2-bdad-42fd-9fce-8d5dfddaf140"
 RESERVED = "d27d4907-7351-47dd-bbc2-05a04365703d"
 GENERIC = "e77fd9d2-22a8-11ed-861d-0242ac120002"
 DATA_LAKE = "c604ff05-7f1a-43c0-8e18-33bf874cb11c"
-KAFKA = "4d1f7c0a-93be-4a5e-8f5d-7b6a2c90e1d3"
 _DRAFT7 = "http://json-schema.org/draft-07/schema#"
-
-TEXT: dict[str, Any] = {"type": "string"}
-SECRET: dict[str, Any] = {"type": "string", "format": "password"}
 
 
 def permissions() -> dict[str, Any]:
@@ -41,12 +41,6 @@ def _auth(name: str, kind: str, properties: dict[str, Any], required: list[str])
     return {"name": name, "type": kind, "spec": schema(properties, required)}
 
 
-_COMMON = {
-    "dataType": {"type": "string", "enum": ["raw", "xdm"], "default": "raw"},
-    "reset": {"type": "string", "enum": ["latest", "earliest"], "default": "earliest"},
-}
-
-
 def _spec(
     id: str,
     name: str,
@@ -54,6 +48,7 @@ def _spec(
     auth: list[dict[str, Any]],
     source: dict[str, Any],
     kind: str | None = None,
+    explore: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     out = {
         "id": id,
@@ -76,7 +71,7 @@ def _spec(
                 },
             },
         },
-        "exploreSpec": {"type": "StreamingConnection"},
+        "exploreSpec": {"type": "StreamingConnection", **(explore or {})},
         "attributes": {
             "category": category,
             "connectorName": name,
@@ -92,27 +87,32 @@ def _spec(
     return out | ({"type": kind} if kind else {})
 
 
-_KEY_NAMES = ["accessKeyId", "secretKey", "region"]
-_AAD = {"tenantId": TEXT, "clientId": TEXT, "clientSecretValue": SECRET, "namespace": TEXT}
-_HUB = {"eventHubName": TEXT, "bootstrapServers": TEXT}
-_SAS = {"sasKeyName": TEXT, "sasKey": SECRET, "namespace": TEXT}
-_AMQP = {
-    "endpointUrl": {
-        **TEXT,
-        "description": "amqps://host[:port]; amqp:// without TLS, for emulators, with a key only",
+def _form(form: Form) -> dict[str, Any]:
+    either = {"anyOf": [{"required": list(names)} for names in form.one_of]} if form.one_of else {}
+    return schema(dict(form.properties), list(form.required), **either)
+
+
+def _of_connector(found: Declared) -> dict[str, Any]:
+    """The specification of what a connector declares."""
+    auth = [
+        {"name": way.name, "type": way.kind, "spec": _form(way.form)} for way in found.credentials
+    ]
+    entry = {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "enum": list(found.objects)}, "name": TEXT, "path": TEXT,
+            "canPreview": {"type": "boolean"}, "canFetchSchema": {"type": "boolean"},
+        },
+    }  # fmt: skip
+    types = {"objectType": {"type": "string", "enum": ["root", "table"]}, "object": TEXT}
+    explore = {
+        "name": "Stream",
+        "requestSpec": schema(types, ["objectType"]),
+        "responseSpec": {"root": {"type": "array", "items": entry}},
     }
-}
-_CA = {
-    "caCertificate": {**TEXT, "description": "PEM text of an authority the system does not know"}
-}
-_PROJECT = {"projectId": TEXT, "credentials": SECRET, "endpointUrl": TEXT}
-_TOPIC = {"credentials": SECRET, "topicName": TEXT, "subscriptionName": TEXT, "endpointUrl": TEXT}
-_EITHER_TOPIC = [{"required": ["topicName"]}, {"required": ["subscriptionName"]}]
-
-
-def _scoped(name: str) -> dict[str, Any]:
-    spec = schema(_TOPIC, ["credentials"], anyOf=_EITHER_TOPIC)
-    return {"name": name, "type": "KeyBased", "spec": spec}
+    return _spec(
+        found.spec_id, found.name, found.category, auth, _form(found.source), explore=explore
+    )
 
 
 CONNECTION_SPECS: tuple[dict[str, Any], ...] = (
@@ -137,118 +137,7 @@ CONNECTION_SPECS: tuple[dict[str, Any], ...] = (
         ],
         schema({}, []),
     ),
-    _spec(
-        KINESIS,
-        "Amazon Kinesis",
-        "Cloud Storage",
-        [
-            _auth(
-                "Aws Kinesis authentication credentials",
-                "KeyBased",
-                {
-                    "accessKeyId": TEXT,
-                    "secretKey": SECRET,
-                    "region": TEXT,
-                    "sessionToken": SECRET,
-                    "endpointUrl": TEXT,
-                },
-                _KEY_NAMES,
-            )
-        ],
-        schema({"stream": TEXT, **_COMMON}, ["stream"]),
-    ),
-    _spec(
-        EVENT_HUBS,
-        "Azure Event Hubs",
-        "Cloud Storage",
-        [
-            _auth(
-                "Azure EventHub authentication credentials",
-                "KeyBased",
-                _SAS | _HUB | _AMQP,
-                list(_SAS),
-            ),
-            _auth(
-                "Event Hub Azure Active Directory Auth",
-                "OAuth2",
-                {**_AAD, "bootstrapServers": TEXT, **_AMQP},
-                list(_AAD),
-            ),
-            _auth(
-                "Event Hub Scoped Azure Active Directory Auth",
-                "OAuth2",
-                _AAD | _HUB | _AMQP,
-                [*_AAD, "eventHubName"],
-            ),
-        ],
-        schema(
-            {"eventHubName": TEXT, "consumerGroup": TEXT, "eventHubConsumerGroup": TEXT, **_COMMON},
-            ["eventHubName"],
-        ),
-    ),
-    _spec(
-        PUBSUB,
-        "Google PubSub",
-        "Cloud Storage",
-        [
-            _auth(
-                "Project Based Authentication", "KeyBased", _PROJECT, ["projectId", "credentials"]
-            ),
-            _auth(
-                "Google PubSub authentication credentials",
-                "KeyBased",
-                _PROJECT,
-                ["projectId", "credentials"],
-            ),
-            _scoped("Topic & Subscription Based Authentication"),
-            _scoped("Google PubSub Scoped authentication credentials"),
-        ],
-        schema(
-            {
-                "topicName": TEXT,
-                "subscriptionName": TEXT,
-                "topicId": TEXT,
-                "subscriptionId": TEXT,
-                **_COMMON,
-            },
-            [],
-            anyOf=[
-                {"required": ["topicName", "subscriptionName"]},
-                {"required": ["topicId", "subscriptionId"]},
-            ],
-        ),
-    ),
-    _spec(
-        KAFKA,
-        "Apache Kafka",
-        "Streaming",
-        [
-            _auth(
-                "Kafka No Authentication",
-                "KeyBased",
-                {
-                    "bootstrapServers": TEXT,
-                    "securityProtocol": {"enum": ["PLAINTEXT", "SSL"]},
-                    **_CA,
-                },
-                ["bootstrapServers"],
-            ),
-            _auth(
-                "Kafka SASL Authentication",
-                "KeyBased",
-                {
-                    "bootstrapServers": TEXT,
-                    "securityProtocol": {"enum": ["SASL_PLAINTEXT", "SASL_SSL"]},
-                    "saslMechanism": {"enum": ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]},
-                    "username": TEXT,
-                    "password": SECRET,
-                    **_CA,
-                },
-                ["bootstrapServers", "username", "password"],
-            ),
-        ],
-        schema({"topic": TEXT, "consumerGroup": TEXT, **_COMMON}, ["topic"]),
-    ),
+    *map(_of_connector, DECLARED),
     _spec(
         SNOWFLAKE,
         "Snowflake Streaming",

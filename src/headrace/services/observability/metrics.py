@@ -1,6 +1,6 @@
 """The metrics by name and how their samples are read from the store.
 
-A commit is a sample at its commit time. Only commits into data sets of the caller's sandbox are ever read.
+Calls of inlets are counted by the inlet itself (`calls`). A commit is a sample at its commit time. Only commits into data sets of the caller's sandbox are ever read.
 Names of services that are not part of this installation (Profile, Identity, Query and Privacy Service) are known
 and have no samples.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from headrace.services.observability.calls import OUTCOMES, read_calls
 from headrace.store.documents import Scope, Store
 from headrace.xdm.check import CODES
 
@@ -44,7 +45,7 @@ class Metric:
     """
 
     series: Tag | None
-    source: Commits | Literal["dataSets"] | None = None
+    source: Commits | Literal["dataSets", "success", "failure"] | None = None
     kind: Literal["counter", "level", "daily"] = "counter"
     required: bool = False
 
@@ -121,16 +122,14 @@ def _table() -> dict[str, Metric]:
             "inlet", Commits("json_extract(c.body, '$.input_bytes')", _GOOD + _BY_INLET)
         ),
     }
+    for outcome in OUTCOMES:
+        measured[f"{collection}.inlet.{outcome}"] = Metric("inlet", outcome)
     for category, source in _categories().items():
         measured[f"{collection}.validation.category.{category}.count"] = Metric("dataset", source)
     return measured | {name: metric for metric, names in _UNMEASURED for name in names.split()}
 
 
 _UNMEASURED = (
-    (
-        Metric("inlet"),
-        "timeseries.data.collection.inlet.success timeseries.data.collection.inlet.failure",
-    ),
     (
         Metric("dataset"),
         "timeseries.identity.dataset.recordsuccess.count timeseries.identity.dataset.recordfailed.count"
@@ -211,6 +210,10 @@ def read(
     those of one minute may come as one.
     """
     if metric.source is None:
+        return
+    if metric.source in ("success", "failure"):
+        for at, inlet, count in read_calls(store, scope, metric.source, since, until):
+            yield Sample(at, "", "", inlet, count)
         return
     query = _CREATED
     if isinstance(metric.source, Commits):

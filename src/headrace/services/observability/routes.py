@@ -22,10 +22,11 @@ _log = logging.getLogger(__name__)
 Shape = Callable[[ApiError, Call], dict[str, Any]]
 
 
-def routes(store: Store) -> list[Route]:
-    """Observability Insights over a store."""
+def routes(store: Store, keep_counts: Callable[[], None]) -> list[Route]:
+    """Observability Insights over a store; `keep_counts` writes there what is counted elsewhere, before an answer."""
 
     def report(call: Call) -> Answer:
+        keep_counts()
         body = call.object()
         requests = query.parse_requests(body.get("metrics"))
         period = query.parse_period(
@@ -46,6 +47,7 @@ def routes(store: Store) -> list[Route]:
         return Answer(200, {"metricResponses": responses})
 
     def report_v1(call: Call) -> Answer:
+        keep_counts()
         names = list(dict.fromkeys(call.values("metric")))
         if not 1 <= len(names) <= MOST_METRICS_V1:
             raise query.refuse(f"metric must be given 1 to {MOST_METRICS_V1} times.")

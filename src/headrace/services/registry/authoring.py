@@ -8,6 +8,7 @@ import jsonpointer
 
 from headrace.errors import ApiError
 from headrace.http.contract import Caller
+from headrace.http.patch import PatchRefused, applied
 from headrace.model.ids import hex_id
 from headrace.services.registry import unions, wire
 from headrace.services.registry.faults import forbidden, invalid, not_found
@@ -332,11 +333,9 @@ def _check_groups(resource: Mapping[str, Any], chosen: str, lookup: Lookup) -> N
 
 def _patched(current: dict[str, Any], operations: list[Any]) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = jsonpatch.apply_patch(current, [_lenient(op) for op in operations])
-    except (
-        jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, AttributeError, KeyError,
-    ) as error:  # fmt: skip
-        raise invalid(f"The patch cannot be applied: {error}") from None
+        found: dict[str, Any] = applied(current, [_lenient(op) for op in operations])
+    except PatchRefused as error:
+        raise invalid(str(error)) from None
     if not isinstance(found, dict):
         raise invalid("The patch must leave an object.")
     return found

@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 from headrace.http.contract import Route
 from headrace.services.sandbox.routes import routes as _table
-from headrace.services.sandbox.service import SandboxService
-from headrace.store.bootstrap import Installation
+from headrace.services.sandbox.service import DropData, SandboxService
 from headrace.store.documents import Store
 
 
-def routes(store: Store, installation: Installation, on_change: Callable[[], None]) -> list[Route]:
-    """Sandbox management over a store; `on_change` follows every dropped sandbox."""
-    return _table(SandboxService(store, on_change))
+def routes(store: Store, on_change: Callable[[], None], drop_data: DropData) -> list[Route]:
+    """Sandbox management over a store; `on_change` follows every dropped sandbox, `drop_data` each of its data sets."""
+    return _table(SandboxService(store, on_change, drop_data))

@@ -1,5 +1,6 @@
 """Sandboxes of an organisation. Their documents live outside any sandbox, with the name as id."""
 
+import logging
 import re
 from collections.abc import Callable
 
@@ -10,6 +11,8 @@ from headrace.store.documents import Conflict, Document, Scope, Store
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,255}")
 TYPES = ("production", "development")
+DropData = Callable[[Scope, str], None]
+logger = logging.getLogger("headrace.sandbox")
 
 
 def _refuse(status: int, number: int, title: str, detail: str) -> ApiError:
@@ -17,11 +20,12 @@ def _refuse(status: int, number: int, title: str, detail: str) -> ApiError:
 
 
 class SandboxService:
-    """`on_change` is called after the documents of a sandbox were dropped."""
+    """`on_change` is called after the documents of a sandbox were dropped, `drop_data` for each data set among them."""
 
-    def __init__(self, store: Store, on_change: Callable[[], None]) -> None:
-        self._store = store
-        self._on_change = on_change
+    def __init__(
+        self, store: Store, on_change: Callable[[], None], drop_data: DropData
+    ) -> None:  # fmt: skip
+        self._store, self._on_change, self._drop_data = store, on_change, drop_data
 
     def all(self, caller: Caller) -> list[Document]:
         return self._store.list(Scope(caller.org_id, ""), "sandboxes")
@@ -83,29 +87,43 @@ class SandboxService:
             return self._store.replace(Scope(caller.org_id, ""), "sandboxes", name, changed)
 
     def reset(self, caller: Caller, name: str, *, validate_only: bool) -> Document:
-        """Drop every document of the sandbox; the sandbox itself stays."""
+        """Drop every document of the sandbox and what has landed in it; the sandbox itself stays."""
+        scope, lost = Scope(caller.org_id, name), list[str]()
         with self._store.transaction():
             found = self.get(caller, name)
             if not validate_only:
-                self._drop(Scope(caller.org_id, name))
-        self._on_change()
+                lost = self._drop(scope)
+        self._after(scope, lost)
         return found
 
     def delete(self, caller: Caller, name: str) -> Document:
-        """Drop the sandbox and its documents. The default sandbox stays."""
+        """Drop the sandbox, its documents and what has landed in it. The default sandbox stays."""
+        scope = Scope(caller.org_id, name)
         with self._store.transaction():
             found = self.get(caller, name)
             if found.body["isDefault"]:
                 raise _refuse(
                     400, 2007, "Invalid request", f"The default sandbox '{name}' cannot be deleted."
                 )
-            self._drop(Scope(caller.org_id, name))
+            lost = self._drop(scope)
             self._store.delete(Scope(caller.org_id, ""), "sandboxes", name)
-        self._on_change()
+        self._after(scope, lost)
         return found
 
-    def _drop(self, scope: Scope) -> None:
+    def _drop(self, scope: Scope) -> list[str]:
+        """The ids of the data sets that went."""
+        lost = [document.id for document in self._store.list(scope, "dataSets")]
         with self._store.transaction() as db:
             db.execute(
                 "DELETE FROM documents WHERE org=? AND sandbox=?", (scope.org, scope.sandbox)
             )
+        return lost
+
+    def _after(self, scope: Scope, lost: list[str]) -> None:
+        """What follows when the documents are gone for good; whatever fails now, the call has been served."""
+        self._on_change()
+        for id in lost:
+            try:
+                self._drop_data(scope, id)
+            except Exception:
+                logger.exception("the tables of %s.%s were not dropped", scope.sandbox, id)
