@@ -81,7 +81,7 @@ class Batch:
         flow = self.pipeline.revision.flow_id
         metadata = {
             "flowId": pa.repeat(pa.scalar(flow, pa.string()), count),
-            "sourcePartition": pa.array(self.partitions, pa.string()),
+            "sourcePartition": _texts(self.partitions),
             "sourceOffset": pa.array(self.offsets, pa.int64()),
             "receiptId": pa.array(self.receipts, pa.string()),
             "ingestTime": pa.array(self.received, pa.int64()),
@@ -108,3 +108,10 @@ class Batch:
             for f in sorted(self.failures, key=lambda failure: failure.offset)
         ]  # fmt: skip
         return pa.Table.from_pylist(rows, schema=FAILED_SCHEMA)
+
+
+def _texts(values: list[str]) -> pa.Array:
+    """A column of texts, most often all the same."""
+    if values.count(values[0]) == len(values):
+        return pa.repeat(pa.scalar(values[0], pa.string()), len(values))
+    return pa.array(values, pa.string())

@@ -24,6 +24,7 @@ from headrace.runtime.batch import UNHOLDABLE, Batch, Failure
 from headrace.runtime.generate import GeneratedFunction, Generator
 from headrace.runtime.pulled import Pulled
 from headrace.runtime.shapes import Column, NoShape, columns_of
+from headrace.runtime.sources import ABSENT
 from headrace.runtime.validator import validator
 from headrace.xdm.check import CODES, Violation
 from headrace.xdm.fields import Field
@@ -104,7 +105,8 @@ class Pipeline:
         try:
             decoded = self._decode_frame(frame)
             positions = range(len(decoded))
-            if any(map(_enveloped, decoded)):
+            headers = [record.header_ for record in decoded]
+            if headers.count(ABSENT) != len(headers) and any(map(_enveloped, decoded)):
                 raise ValueError
         except Exception:
             parts = split(frame)
