@@ -6,6 +6,7 @@ message of a user is an object in the function's globals, so no user text is eve
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from headrace.mapping.coerce import COERCERS, coerce
@@ -162,6 +163,14 @@ class Generator:
         if field.kind == "string":
             return [f"if {wrong}: {value} = {coercer}({value})"]
         lines = [f"if {wrong}: {value} = {coercer}({value}) if {value} != '' else None"]
+        if instants:  # what `instant` does with the usual form, without the call
+            lines = [
+                f"if type({value}) is str and len({value}) == 24 and {value}[10] == 'T' and {value}[19] == '.'"
+                f" and {value}[4] == '-' and {value}[7] == '-' and {value}[23] == 'Z':",
+                f"    try: {self.constant(datetime.fromisoformat)}({value})",
+                f"    except ValueError: {value} = {coercer}({value})",
+                f"el{lines[0]}",
+            ]
         if field.kind in INTEGER_BOUNDS:
             low, high = INTEGER_BOUNDS[field.kind]
             lines.append(

@@ -90,9 +90,13 @@ def test_p7_a_request_that_comes_drop_by_drop_is_answered_408_and_ended(start: b
 def test_p7_a_connection_that_never_begins_a_request_is_closed(sent: bytes) -> None:
     async def test() -> None:
         async with serving() as connect:
-            answer, took = await trickle(await connect(), sent, 0.05)
+            began = time.monotonic()
+            try:
+                answer, _ = await trickle(await connect(), sent, 0.05)
+            except ConnectionResetError:  # closed while it was still sending
+                answer = b""
             assert answer == b""
-            assert took < 4 * ALLOWED + 2
+            assert time.monotonic() - began < 4 * ALLOWED + 2
 
     run(test)
 
