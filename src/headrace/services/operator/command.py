@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 from headrace.errors import ConfigurationError, Transient
@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
     status.add_argument("--data-dir", type=Path, help="directory of all data")
     options = parser.parse_args(words)
     data_dir = load({"data_dir": options.data_dir}).data_dir
-    path = f"/headrace/flows/{options.id}" if options.id else "/headrace/flows"
+    path = f"/headrace/flows/{quote(options.id, safe='')}" if options.id else "/headrace/flows"
     found = ask(data_dir, path, options.sandbox)
     show(found.get("flows", [found]), options.format, sys.stdout)
     return 0

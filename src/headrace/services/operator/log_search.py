@@ -63,17 +63,10 @@ def durable(directory: Path) -> tuple[int, int]:
         mark.close()
 
 
-def find(directory: Path, receipt: str, most_bytes: int = MOST_BYTES) -> tuple[list[Logged], bool]:
-    """The records of a receipt in the durable log, by offset, and whether all of the log was looked at.
-
-    `receipt` names one record, or a request of several. The newest segment comes first: receipts are asked for
-    soon after they were given.
-    """
+def newest_first(directory: Path) -> Iterator[tuple[int, int, int]]:
+    """(first offset, open descriptor, durable bytes) of every segment, the newest first. A descriptor is closed when the
+    next one is asked for."""
     base, length = durable(directory)
-    numbered = _NUMBERED.fullmatch(receipt)
-    needle = (numbered[1] if numbered else receipt).encode()
-    left = most_bytes
-    found: list[Logged] = []
     for first, path in reversed(segments(directory)):
         if first > base:
             continue  # being opened
@@ -82,15 +75,26 @@ def find(directory: Path, receipt: str, most_bytes: int = MOST_BYTES) -> tuple[l
         except FileNotFoundError:
             continue  # landed and freed meanwhile
         try:
-            limit = length if first == base else os.fstat(descriptor).st_size
-            if limit > left:
-                return sorted(found, key=_offset), False
-            left -= limit
-            hits = [
-                hit for frame in _near(descriptor, limit, needle) for hit in _hits(frame, receipt)
-            ]
+            yield first, descriptor, length if first == base else os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
+
+
+def find(directory: Path, receipt: str, most_bytes: int = MOST_BYTES) -> tuple[list[Logged], bool]:
+    """The records of a receipt in the durable log, by offset, and whether all of the log was looked at.
+
+    `receipt` names one record, or a request of several. The newest segment comes first: receipts are asked for
+    soon after they were given.
+    """
+    numbered = _NUMBERED.fullmatch(receipt)
+    needle = (numbered[1] if numbered else receipt).encode()
+    left = most_bytes
+    found: list[Logged] = []
+    for first, descriptor, limit in newest_first(directory):
+        if limit > left:
+            return sorted(found, key=_offset), False
+        left -= limit
+        hits = [hit for frame in _near(descriptor, limit, needle) for hit in _hits(frame, receipt)]
         found += hits
         if hits and min(map(_offset, hits)) > first:
             break  # the frames of a request are neighbours: none is in an older segment

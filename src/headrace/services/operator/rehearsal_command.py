@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from headrace.errors import ConfigurationError
 from headrace.services.operator.command import ask
+from headrace.services.operator.replay_command import show_reasons
 from headrace.settings import load
 
 SHOWN = 10
@@ -86,9 +87,7 @@ def show(found: dict[str, Any], out: TextIO) -> None:
         f" of landing, {counts['changed']} would be different, {counts['same']} the same",
         file=out,
     )
-    for reason in found["reasons"][:SHOWN]:
-        where = f" at {reason['path']}" if reason["path"] else ""
-        print(f"  {reason['count']} × {reason['code']}{where}: {reason['message']}", file=out)
+    show_reasons(found["reasons"], out)
     for field in found["fields"][:SHOWN]:
         print(f"  {field['path']}: {field['count']} records", file=out)
         for example in field["examples"]:

@@ -2,7 +2,6 @@
 failed table keeps the bytes. Of records that landed nothing else keeps what was sent.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.log.frames import CHECKPOINT, LOG_PARTITION, Frame
-from headrace.log.segments import segments
-from headrace.services.operator.log_search import Scanned, durable, frames
+from headrace.services.operator.log_search import Scanned, frames, newest_first
 
 if TYPE_CHECKING:
     from headrace.lake.catalog import Lake
@@ -62,35 +60,24 @@ def newest(
 
 def _logged(log: Path, flow_id: str, most: int, going: Callable[[], bool]) -> tuple[Found, int]:
     found, size, read = Found(), 0, 0
-    base, length = durable(log)
-    for first, path in reversed(segments(log)):
-        if first > base:
-            continue  # being opened
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # landed and freed meanwhile
-        try:
-            limit = length if first == base else os.fstat(descriptor).st_size
-            read += limit
-            if read > MOST_READ or not going():
-                found.complete = False
-                break
-            here = deque[Frame]()
-            records = bytes_here = 0
-            for frame in frames(descriptor, limit, Scanned()):
-                if frame.meta.flow_id != flow_id or frame.meta.layout == CHECKPOINT:
-                    continue
-                here.append(frame)
-                records, bytes_here = records + frame.count, bytes_here + frame.size
-                # as few as are needed: the older ones go
-                while len(here) > 1 and (
-                    found.logged + records - here[0].count >= most or size + bytes_here > MOST_BYTES
-                ):
-                    gone = here.popleft()
-                    records, bytes_here = records - gone.count, bytes_here - gone.size
-        finally:
-            os.close(descriptor)
+    for _, descriptor, limit in newest_first(log):
+        read += limit
+        if read > MOST_READ or not going():
+            found.complete = False
+            break
+        here = deque[Frame]()
+        records = bytes_here = 0
+        for frame in frames(descriptor, limit, Scanned()):
+            if frame.meta.flow_id != flow_id or frame.meta.layout == CHECKPOINT:
+                continue
+            here.append(frame)
+            records, bytes_here = records + frame.count, bytes_here + frame.size
+            # as few as are needed: the older ones go
+            while len(here) > 1 and (
+                found.logged + records - here[0].count >= most or size + bytes_here > MOST_BYTES
+            ):
+                gone = here.popleft()
+                records, bytes_here = records - gone.count, bytes_here - gone.size
         found.frames = [*here, *found.frames]
         found.logged, size = found.logged + records, size + bytes_here
         if found.logged >= most or size >= MOST_BYTES:

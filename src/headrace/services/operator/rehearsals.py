@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ApiError, Terminal, Transient
 from headrace.http.contract import Answer, Call, Route
@@ -15,10 +15,10 @@ from headrace.logs import fields
 from headrace.mapping.errors import MappingInvalid
 from headrace.mapping.rules import rule_of
 from headrace.model.flow import FlowRevision, Rule
+from headrace.services.flow.flows import Mappings, SchemaTree
 from headrace.services.operator.replays import own_flow, refused
 from headrace.services.operator.routes import BASE, LogOf
 from headrace.store.documents import Scope, Store
-from headrace.xdm.fields import Field
 
 if TYPE_CHECKING:
     from headrace.lake.catalog import Lake
@@ -29,21 +29,6 @@ PATIENCE = 20.0
 """Seconds after which a rehearsal answers with what it has."""
 _KNOWN = ("mapping", "mappings", "schema", "last")
 logger = logging.getLogger("headrace.rehearsal")
-
-
-class MappingSet(Protocol):
-    """A version of a mapping set."""
-
-    @property
-    def version(self) -> int: ...
-    @property
-    def rules(self) -> tuple[Rule, ...]: ...
-    @property
-    def allow_null_values(self) -> bool: ...
-
-
-Mappings = Callable[[Scope, str, int | None], MappingSet | None]
-SchemaTree = Callable[[Scope, str], tuple[str, str, Field]]
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ def show(found: dict[str, Any], out: TextIO) -> None:
             f"  {found['selected']} failed records: {found['landed']} landed, {found['stillFailed']} failed again",
             file=out,
         )
-    _show_reasons(found["reasons"], out)
+    show_reasons(found["reasons"], out)
 
 
 def show_preview(found: dict[str, Any], out: TextIO) -> None:
@@ -76,7 +76,7 @@ def show_preview(found: dict[str, Any], out: TextIO) -> None:
     )
     if found["alreadyLanded"]:
         print(f"  {found['alreadyLanded']} have landed otherwise and stay as they are", file=out)
-    _show_reasons(found["reasons"], out)
+    show_reasons(found["reasons"], out)
     for example in found["examples"][:SHOWN]:
         before, after = example["before"], example["after"]
         print(f"{example['receipt']}", file=out)
@@ -86,7 +86,8 @@ def show_preview(found: dict[str, Any], out: TextIO) -> None:
         )
 
 
-def _show_reasons(reasons: list[dict[str, Any]], out: TextIO) -> None:
+def show_reasons(reasons: list[dict[str, Any]], out: TextIO) -> None:
+    """Why records fail, the most frequent first."""
     for reason in reasons[:SHOWN]:
         print(f"  {reason['count']} × {_reason(reason)}", file=out)
 

@@ -16,7 +16,7 @@ from headrace.http.contract import Answer, Call, Route
 from headrace.logs import fields
 from headrace.model.flow import FlowRevision
 from headrace.runtime.replay_requests import KIND, OPEN, request
-from headrace.services.operator.routes import BASE
+from headrace.services.operator.routes import BASE, no_flow
 from headrace.store.documents import Document, Scope, Store
 from headrace.store.revisions import Revisions
 
@@ -156,8 +156,7 @@ def own_flow(store: Store, call: Call) -> tuple[Scope, FlowRevision]:
     scope = Scope(call.who.org_id, call.who.sandbox)
     found = Revisions(store).latest(call.params["id"])
     if found is None or Scope(found.org_id, found.sandbox) != scope:
-        text = f"There is no flow {call.params['id']}."
-        raise ApiError(404, "not_found", "Resource not found", text)
+        raise no_flow(call.params["id"])
     return scope, found
 
 

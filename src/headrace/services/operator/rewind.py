@@ -28,6 +28,7 @@ from headrace.services.operator.rewind_places import (
     parsed,
     refused,
 )
+from headrace.services.operator.routes import no_flow
 from headrace.sources.connectors import connector, known
 from headrace.sources.contract import Source
 from headrace.store.documents import Scope, Store
@@ -112,7 +113,7 @@ class Rewinds:
     def _flow(self, call: Call) -> tuple[Scope, str]:
         scope, id = Scope(call.who.org_id, call.who.sandbox), call.params["id"]
         if self.store.get(scope, "flows", id) is None:
-            raise ApiError(404, "not_found", "Resource not found", f"There is no flow {id}.")
+            raise no_flow(id)
         return scope, id
 
     def _plan(self, revision: FlowRevision, asked: Asked) -> "tuple[Standing, Watermark, str]":

@@ -2,8 +2,8 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from headrace.services.operator.command import ask
 from headrace.settings import load
@@ -30,10 +30,10 @@ def main(words: list[str]) -> int:
     body = {"to": options.to, "confirm": options.yes}
     if options.partition is not None:
         body["partition"] = options.partition
-    path = f"/headrace/flows/{options.flow}/rewinds"
+    path = f"/headrace/flows/{quote(options.flow, safe='')}/rewinds"
     found = ask(data_dir, path, options.sandbox, body)
     if options.format == "json":
         print(json.dumps(found, indent=2))
     else:
-        print(f"{found['detail']} Done.", file=sys.stdout)
+        print(f"{found['detail']} Done.")
     return 0

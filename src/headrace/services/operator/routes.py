@@ -27,14 +27,18 @@ def routes(store: Store, supervisor: Supervisor, log: "LogOf") -> list[Route]:
         scope = Scope(call.who.org_id, call.who.sandbox)
         document = store.get(scope, "flows", call.params["id"])
         if document is None:
-            text = f"There is no flow {call.params['id']}."
-            raise ApiError(404, "not_found", "Resource not found", text)
+            raise no_flow(call.params["id"])
         return Answer(200, status(document, supervisor, log().sequences))
 
     return [
         Route("GET", f"{BASE}/flows", all_flows, "plain", "How the flows of the sandbox stand"),
         Route("GET", f"{BASE}/flows/{{id}}", one_flow, "plain", "How a flow stands"),
     ]
+
+
+def no_flow(id: str) -> ApiError:
+    """The sandbox has no flow with this id."""
+    return ApiError(404, "not_found", "Resource not found", f"There is no flow {id}.")
 
 
 class LogOf:

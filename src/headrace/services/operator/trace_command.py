@@ -32,7 +32,7 @@ def main(words: list[str]) -> int:
     except ConfigurationError as error:
         if "the server answered 404" not in str(error):
             raise
-        print(f"unknown: {_detail(str(error))}", file=sys.stderr)
+        print(f"unknown: {str(error).partition(': ')[2]}", file=sys.stderr)
         return 1
     if options.format == "json":
         print(json.dumps(found, indent=2))
@@ -80,11 +80,3 @@ def _show_entry(entry: dict[str, Any], out: TextIO) -> None:
 
 def _known(value: Any) -> str:
     return "unknown" if value is None else str(value)
-
-
-def _detail(text: str) -> str:
-    try:
-        body = json.loads(text.partition(": ")[2])
-    except ValueError:
-        return text
-    return str(body.get("detail") or body.get("message") or text)
