@@ -3,7 +3,8 @@
 freshness   from an event's send to the commit that makes its row visible, at steady rates
 recovery    kill -9 of server and worker while the log holds 1 GB that has not landed: until it is well again, until
             a record is acknowledged, until the first and the last row have landed
-poison      events a second, first send to last commit, with 1 % invalid events, against none
+poison      events a second, first send to last commit, with 1 % invalid events, against none; in batches of 100
+            (each then has one) and singly
 burst       ten times the usual rate for a minute: refusals, latency, memory, and how long until all has landed
 
     python bench/delivery.py [freshness] [recovery] [poison] [burst] [--seconds 30] [--log-mb 1024]
@@ -56,6 +57,8 @@ def bodies(size: int, poison: float = 0.0, count: int = 20_000) -> list[bytes]:
         BAD[n // every % 2] if every and n % every == 0 else event
         for n, event in enumerate(events(count))
     ]
+    if size == 1:
+        return made
     return [
         b'{"messages":[' + b",".join(made[n : n + size]) + b"]}" for n in range(0, len(made), size)
     ]
@@ -207,22 +210,20 @@ def recovery(log_mb: int) -> None:
         )
 
 
-def poison(count: int, rounds: int = 3) -> None:
+def poison(count: int, size: int, rounds: int = 3) -> None:
     speeds: dict[float, list[float]] = {0.0: [], 0.01: []}
     for _ in range(rounds):
         for share, found in speeds.items():
             with running() as (server, journey):
-                made = [
-                    load.request(journey.batch_url, body, headers(journey))
-                    for body in bodies(100, share)
-                ]
-                stream = iter(made[n % len(made)] for n in range(count // 100))
-                begun = load.run("127.0.0.1", server.port, stream, 16).started
+                url = journey.batch_url if size > 1 else journey.inlet_url
+                made = [load.request(url, body, headers(journey)) for body in bodies(size, share)]
+                stream = iter(made[n % len(made)] for n in range(count // size))
+                begun = load.run("127.0.0.1", server.port, stream, 16 if size > 1 else 64).started
                 until_landed(server, journey, count)
                 found.append(count / (time.time() - begun))
     clean, mixed = (max(found) for found in speeds.values())
     print(
-        f"poison: {clean:,.0f} events/s without, {mixed:,.0f} with 1 % bad: {(1 - mixed / clean) * 100:+.1f} % "
+        f"poison, {size} a request: {clean:,.0f} events/s without, {mixed:,.0f} with 1 % bad: {(1 - mixed / clean) * 100:+.1f} % "
         f"(best of {rounds}; all: {[[round(s) for s in found] for found in speeds.values()]})",
         flush=True,
     )
@@ -261,10 +262,10 @@ def main() -> None:
     parser.add_argument("--log-mb", type=int, default=1024)
     parser.add_argument("--events", type=int, default=300_000)
     options = parser.parse_args()
-    parts: dict[str, Callable[[], None]] = {
+    parts: dict[str, Callable[[], object]] = {
         "freshness": lambda: freshness(options.seconds),
         "recovery": lambda: recovery(options.log_mb),
-        "poison": lambda: poison(options.events),
+        "poison": lambda: (poison(options.events, 100), poison(options.events // 5, 1)),
         "burst": lambda: burst(options.seconds),
     }
     for name in options.what or parts:

@@ -219,7 +219,12 @@ def _store(
         failures.append((error.path, error.reason))
         _holder(out, steps)
         return
-    _put(_holder(out, steps), steps[-1], coerced)
+    place(out, steps, coerced)
+
+
+def place(out: dict[str, Any], steps: tuple[str | int, ...], value: Any) -> None:
+    """Write a value at the end of `steps` (without wildcards), with the containers on the way there."""
+    _put(_holder(out, steps), steps[-1], value)
 
 
 def _slot(holder: list[Any], index: Any) -> None:

@@ -50,7 +50,7 @@ _EXACT = {"string": "str", "boolean": "bool", "number": "float"} | dict.fromkeys
 class GeneratedFunction:
     """`run(records, columns, failed, warned, context)` appends to `columns` (a list a column).
 
-    A record that breaks the schema is not appended: `failed` receives (index, keyword, path, message).
+    A record that breaks the schema is not appended: `failed` receives (index, the value of each rule).
     `warned` receives (rule, message). `context(index)` gives functions what they may know of the record.
     """
 
@@ -77,6 +77,7 @@ class Generator:
         self._keep: list[Any] = []
         self._parameters: list[tuple[str, str]] = []
         self._needs_context = any(needs_context(node) for node in nodes)
+        self._fail = f"fail((i, {self.constant(_values_of_rules(len(nodes)))}(locals()))); continue"
 
     def constant(self, value: Any) -> str:
         """A global name for an object."""
@@ -109,22 +110,20 @@ class Generator:
         exec(compile(source, "<flow revision>", "exec"), namespace)
         return GeneratedFunction(namespace["run"], self._reader.record_type, source)
 
-    def _targets(self) -> dict[int, tuple[Field, str]]:
-        """Rule → (field, dotted path)."""
-        found: dict[int, tuple[Field, str]] = {}
+    def _targets(self) -> dict[int, Field]:
+        found: dict[int, Field] = {}
 
-        def visit(template: Template, path: str) -> None:
+        def visit(template: Template) -> None:
             if template.rule is not None:
-                found[template.rule] = (template.field, path)
-            for step, child in template.children.items():
-                visit(child, f"{path}[{step}]" if isinstance(step, int) else f"{path}.{step}")
+                found[template.rule] = template.field
+            for child in template.children.values():
+                visit(child)
 
         for column in self._columns:
-            visit(column.template, ".".join(column.path))
+            visit(column.template)
         return found
 
-    def _rule(self, rule: int, node: Node, target: tuple[Field, str]) -> list[str]:
-        field, _ = target
+    def _rule(self, rule: int, node: Node, field: Field) -> list[str]:
         value = f"v{rule}"
         if isinstance(node, Literal):
             return self._literal_rule(rule, node, field)
@@ -182,25 +181,21 @@ class Generator:
 
     # -- checks ---------------------------------------------------------------------------------------------
 
-    def _checks(self, targets: dict[int, tuple[Field, str]]) -> list[str]:
+    def _checks(self, targets: dict[int, Field]) -> list[str]:
         lines: list[str] = []
         self._required(self._tree, (), lines)
-        for rule, (field, path) in targets.items():
+        for rule, field in targets.items():
             if not field.scalar:
-                lines += [
-                    f"if v{rule} is not None:",
-                    f"    broken = {self.constant(_first_violation)}(v{rule}, {self.constant(field)})",
-                    "    if broken is not None:",
-                    f"        fail((i, broken[0], {self.constant(path)} + broken[1], broken[2])); continue",
-                ]
+                check = f"{self.constant(_breaks)}(v{rule}, {self.constant(field)})"
+                lines.append(f"if v{rule} is not None and {check}: {self._fail}")
             elif constrained(field):
-                lines += self._constraint(f"v{rule}", field, path)
+                lines += self._constraint(f"v{rule}", field)
         for column in self._columns:
-            self._required_inside(column.template, ".".join(column.path), lines)
+            self._required_inside(column.template, lines)
         return lines
 
-    def _constraint(self, value: str, field: Field, path: str) -> list[str]:
-        """Bounds and enumerations are compared in place; `constraint` words what breaks, and checks the rest."""
+    def _constraint(self, value: str, field: Field) -> list[str]:
+        """Bounds and enumerations are compared in place; `constraint` checks the rest."""
         tests = []
         if field.kind in ("string", "date", "date-time"):
             if field.kind != "string":
@@ -210,19 +205,15 @@ class Generator:
             if any(b is not None for b in (field.pattern, field.min_length, field.max_length)) or (
                 field.format in FORMATS
             ):
-                tests = ["True"]
+                tests = [
+                    f"{self.constant(constraint)}({value}, {self.constant(field)}) is not None"
+                ]
         else:
             if field.minimum is not None:
                 tests.append(f"{value} < {self.constant(field.minimum)}")
             if field.maximum is not None:
                 tests.append(f"{value} > {self.constant(field.maximum)}")
-        check, name = self.constant(constraint), self.constant(field)
-        return [
-            f"if {value} is not None and ({' or '.join(tests)}):",
-            f"    broken = {check}({value}, {name})",
-            "    if broken is not None:",
-            f"        fail((i, broken[0], {self.constant(path)}, broken[1])); continue",
-        ]
+        return [f"if {value} is not None and ({' or '.join(tests)}): {self._fail}"] if tests else []
 
     def _present(self, path: tuple[str, ...]) -> list[str]:
         """Variables of which one must be filled for the object at `path` to exist."""
@@ -241,18 +232,14 @@ class Generator:
             child = self._present((*path, name))
             missing = " and ".join(f"{v} is None" for v in child) or "True"
             exists = " or ".join(f"{v} is not None" for v in inside) if path else "True"
-            at = self.constant(".".join((*path, name)))
-            text = self.constant(f"required key [{name}] not found")
-            lines.append(f"if ({missing}) and ({exists}):")
-            lines.append(f"    fail((i, 'required', {at}, {text})); continue")
+            lines.append(f"if ({missing}) and ({exists}): {self._fail}")
         for name, child_field in node.properties.items():
             if child_field.kind == "object":
                 self._required(child_field, (*path, name), lines)
 
-    def _required_inside(self, template: Template, path: str, lines: list[str]) -> None:
-        for step, child in template.children.items():
-            at = f"{path}[{step}]" if isinstance(step, int) else f"{path}.{step}"
-            self._required_inside(child, at, lines)
+    def _required_inside(self, template: Template, lines: list[str]) -> None:
+        for child in template.children.values():
+            self._required_inside(child, lines)
         if template.field.kind != "object" or not template.children:
             return
         inside = [f"v{rule}" for rule in _rules(template)]
@@ -261,11 +248,7 @@ class Generator:
             mine = [f"v{rule}" for rule in _rules(part)] if part else []
             missing = " and ".join(f"{v} is None" for v in mine) or "True"
             exists = " or ".join(f"{v} is not None" for v in inside)
-            text = self.constant(f"required key [{name}] not found")
-            lines.append(f"if ({missing}) and ({exists}):")
-            lines.append(
-                f"    fail((i, 'required', {self.constant(f'{path}.{name}')}, {text})); continue"
-            )
+            lines.append(f"if ({missing}) and ({exists}): {self._fail}")
 
     # -- values of arrays and maps --------------------------------------------------------------------------
 
@@ -392,13 +375,16 @@ def _trimmed(elements: list[Any]) -> list[Any]:
     return elements
 
 
-def _first_violation(value: Any, field: Field) -> tuple[str, str, str] | None:
-    """(keyword, path below the field, message) of what a whole value breaks first."""
+def _breaks(value: Any, field: Field) -> bool:
+    """Whether a whole value breaks its field."""
     found: list[Violation] = []
     conform(value, field, "", found)
-    if not found:
-        return None
-    return found[0].keyword, found[0].pointer.replace("/", "."), found[0].message
+    return bool(found)
+
+
+def _values_of_rules(count: int) -> Callable[[dict[str, Any]], list[Any]]:
+    names = [f"v{rule}" for rule in range(count)]
+    return lambda scope: [scope[name] for name in names]
 
 
 def _rules(template: Template) -> list[int]:

@@ -14,8 +14,8 @@ import msgspec
 import pyarrow as pa
 
 from headrace.log.frames import MESSAGES, SINGLE, Frame
-from headrace.log.payloads import records
-from headrace.mapping.apply import CompiledMapping, apply, compile_rules
+from headrace.log.payloads import records, split_messages
+from headrace.mapping.apply import CompiledMapping, apply, compile_rules, place
 from headrace.mapping.functions.definition import Context
 from headrace.mapping.syntax import Literal
 from headrace.model.flow import FlowRevision
@@ -26,7 +26,7 @@ from headrace.runtime.pulled import Pulled
 from headrace.runtime.shapes import Column, NoShape, columns_of
 from headrace.runtime.sources import ABSENT
 from headrace.runtime.validator import validator
-from headrace.xdm.check import CODES, Violation
+from headrace.xdm.check import Violation, conform
 from headrace.xdm.fields import Field
 
 DECODE_CODE = "INGEST-1401-400"
@@ -121,7 +121,7 @@ class Pipeline:
                 else:
                     positions.append(index)
                     decoded.append(record)
-        failed: list[tuple[int, str, str, str]] = []
+        failed: list[tuple[int, list[Any]]] = []
         warned: list[tuple[Any, ...]] = []
         before = [len(column) for column in batch.values]
         try:
@@ -137,38 +137,41 @@ class Pipeline:
             destinations = [rule.rule.destination for rule in self.mapping.rules]
             for rule, message, *below in warned:
                 self._warn(batch, ".".join((destinations[rule], *filter(None, below))), message)
-        if failed or aside:
-            parts = parts if parts is not None else split(frame)
-            for entry in failed:
-                self._explain(frame, batch, positions[entry[0]], parts[positions[entry[0]]], entry)
         kept = positions
         if failed:
-            broken = {entry[0] for entry in failed}
+            aside += self._explain(frame, batch, [(positions[i], found) for i, found in failed])
+            broken = {i for i, _ in failed}
             kept = [position for i, position in enumerate(positions) if i not in broken]
         batch.offsets += frame.offsets_of(kept)
         batch.receipts += _receipts(frame, kept)
         batch.partitions += [frame.partition] * len(kept)
         batch.received += frame.received_of(kept)
         if aside:
-            self._run_aside(frame, batch, aside, parts or [], before)
+            self._run_aside(frame, batch, aside, parts or split(frame), before)
 
     def _explain(
-        self,
-        frame: Frame,
-        batch: Batch,
-        index: int,
-        part: tuple[bytes, bytes],
-        entry: tuple[int, str, str, str],
-    ) -> None:
-        """A record that broke the schema fails with the reason that the plain evaluator finds first."""
-        _, keyword, path, message = entry
-        record = _open(part[1], False)
-        context = self._context(frame, index, record)
-        violations = self.finish(record, False, context, lambda destination, text: None)[1]
-        if violations:
-            first = violations[0]
-            keyword, path, message = first.keyword, _dotted(first), first.message
-        self._fail(frame, batch, index, part[0], "validate", CODES[keyword], path, message)
+        self, frame: Frame, batch: Batch, broken: Sequence[tuple[int, Sequence[Any]]]
+    ) -> list[int]:
+        """Fail records, given as (index, values of the rules), for what the plain evaluator would name first.
+
+        Returns the indexes of those in which it finds nothing: it has the last word.
+        """
+        assert self.mapping is not None
+        steps = [rule.destination.steps for rule in self.mapping.rules]
+        sound = []
+        originals = originals_of(frame, [index for index, _ in broken])
+        for (index, values), original in zip(broken, originals, strict=True):
+            row: dict[str, Any] = {}
+            for at, value in zip(steps, values, strict=True):
+                if value is not None:
+                    place(row, at, value)
+            violations: list[Violation] = []
+            conform(row, self.tree, "", violations)
+            if violations:
+                self._fail_validation(frame, batch, index, original, violations[0])
+            else:
+                sound.append(index)
+        return sound
 
     def _decode_frame(self, frame: Frame) -> list[Any]:
         if frame.meta.layout == MESSAGES:
@@ -238,9 +241,7 @@ class Pipeline:
             self._fail(frame, batch, index, original, "validate", DEFECT_CODE, "", message)
             return None
         if violations:
-            first = violations[0]
-            path = _dotted(first)
-            self._fail(frame, batch, index, original, "validate", first.code, path, first.message)
+            self._fail_validation(frame, batch, index, original, violations[0])
             return None
         return row
 
@@ -280,6 +281,12 @@ class Pipeline:
         if key not in batch.warnings and len(batch.warnings) >= MOST_WARNING_KINDS:
             key = (destination, "further warnings")
         batch.warnings[key] += 1
+
+    def _fail_validation(
+        self, frame: Frame, batch: Batch, index: int, original: bytes, first: Violation
+    ) -> None:
+        path = _dotted(first)
+        self._fail(frame, batch, index, original, "validate", first.code, path, first.message)
 
     def _fail(
         self, frame: Frame, batch: Batch, index: int, original: bytes, stage: str, code: str, path: str, message: str
@@ -388,6 +395,15 @@ def _make_context(record: dict[str, Any] | None, received: int, identity: str) -
 def split(frame: Frame) -> Sequence[tuple[bytes, bytes]]:
     """(bytes as received, JSON to decode) of every record of a frame, in order."""
     return frame.parts if isinstance(frame, Pulled) else records(frame)
+
+
+def originals_of(frame: Frame, indexes: Sequence[int]) -> list[bytes]:
+    """Some records as received, without cutting out the others where that can be."""
+    if frame.meta.layout == MESSAGES and not isinstance(frame, Pulled):
+        messages = split_messages(frame.body).messages
+        return [bytes(messages[index]) for index in indexes]
+    parts = split(frame)
+    return [parts[index][0] for index in indexes]
 
 
 def _receipts(frame: Frame, indexes: Sequence[int]) -> list[str]:
