@@ -84,10 +84,16 @@ def open_log(directory: Path) -> Opened | None:
     base, path = found[-1]
     damage = []
     for (_, sealed), (following, _) in itertools.pairwise(found):
-        frames, end = read_frames(sealed)
+        try:
+            frames, end = read_frames(sealed)
+            size = sealed.stat().st_size
+        except (
+            FileNotFoundError
+        ):  # landed, and freed by the worker of a server that was killed a moment ago
+            continue
         if frames and frames[-1].end > following:
             raise LogCorrupt(f"segment {sealed.name} is damaged after byte {end}")
-        if end != sealed.stat().st_size:
+        if end != size:
             damage.append(f"segment {sealed.name} is damaged after byte {end}")
     frames, length = read_frames(path)
     if base == marked and length < durable:

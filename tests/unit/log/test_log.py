@@ -82,6 +82,19 @@ def test_a_flipped_bit_in_a_sealed_segment_is_told_when_the_log_opens_and_stops_
     assert read_all(tmp_path) == [b"x" * 100, b"x" * 100, b"more"]
 
 
+def test_a_segment_that_is_freed_while_the_log_opens_is_none_of_its_business(
+    tmp_path: Path,
+) -> None:
+    for _ in range(3):
+        write(tmp_path, "a", [b"x" * 100], segment_bytes=100)
+    path = segments(tmp_path)[0][1]
+    path.unlink()
+    path.symlink_to("nowhere")  # listed, and gone when it is opened
+    opened = open_log(tmp_path)
+    assert opened is not None
+    assert (opened.damage, opened.sequences) == ([], {"a": 3})
+
+
 def opened_until(path: Path) -> int:
     """The position behind the last valid frame."""
     return read_frames(path)[1]
