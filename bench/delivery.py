@@ -51,10 +51,10 @@ def running(**environment: str) -> Iterator[tuple[ServerProcess, Journey]]:
 
 
 def bodies(size: int, poison: float = 0.0, count: int = 20_000) -> list[bytes]:
-    """Requests' bodies of `size` events each; a share of the events is bad."""
+    """Requests' bodies of `size` events each; a share of the events is bad, now here and now there."""
     every = round(1 / poison) if poison else 0
     made = [
-        BAD[n // every % 2] if every and n % every == 0 else event
+        BAD[n // every % 2] if every and n % every == n // every * 37 % every else event
         for n, event in enumerate(events(count))
     ]
     if size == 1:

@@ -78,6 +78,14 @@ class Lake:
         except SQLAlchemyError as error:
             raise _unreachable(error) from None
 
+    def failed(self, sandbox: str, dataset_id: str) -> Table:
+        """The table of a data set's failed records, with every column that such tables have by now; Terminal when it is
+        gone, Transient as `ensure`."""
+        try:
+            return self._ensure(sandbox, f"{dataset_id}_failed", FAILED_SCHEMA, create=False)
+        except SQLAlchemyError as error:
+            raise _unreachable(error) from None
+
     def _ensure_both(self, sandbox: str, dataset_id: str, tree: Field, create: bool) -> Tables:
         with contextlib.suppress(NamespaceAlreadyExistsError):
             self.catalog.create_namespace_if_not_exists(sandbox)

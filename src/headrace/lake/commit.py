@@ -168,7 +168,7 @@ class Committer:
     def _commit_failed(
         self, batch: CommitBatch, watermark: Watermark, result: CommitResult
     ) -> None:
-        table = self._load("_failed")
+        table = self._lake.failed(self._sandbox, self._dataset_id)
         rows = batch.failed
         assert rows is not None
         have = self._watermark(table)

@@ -21,6 +21,7 @@ from pyiceberg.table import Table
 
 from headrace.lake.catalog import Lake
 from headrace.lake.json_values import scalar
+from headrace.xdm.arrow import FAILED_SCHEMA
 
 EXTENSIONS = ((duckdb_extension_avro, "avro"), (duckdb_extension_iceberg, "iceberg"))
 
@@ -73,6 +74,8 @@ def open_session(data_dir: Path, sql: str) -> duckdb.DuckDBPyConnection:
             except NoSuchTableError:
                 continue
             source = _source(session, table, f"__empty_{number}{suffix}")
+            if suffix:
+                source = f"(SELECT *{_lacking(table)} FROM {source})"
             session.execute(f"CREATE VIEW {_name(dataset.id + suffix)} AS SELECT * FROM {source}")
             if qualified in seen:
                 continue  # of two data sets of one name the older has it; both can be had by id
@@ -83,6 +86,13 @@ def open_session(data_dir: Path, sql: str) -> duckdb.DuckDBPyConnection:
             )
         seen.add(qualified)
     return session
+
+
+def _lacking(table: Table) -> str:
+    """Columns of failed records that the table does not have yet, as nulls: nothing has been committed to it since."""
+    there = {field.name for field in table.schema().fields}
+    names = (name for name in FAILED_SCHEMA.names if name not in there)
+    return "".join(f", CAST(NULL AS VARCHAR) AS {_name(name)}" for name in names)
 
 
 def _source(session: duckdb.DuckDBPyConnection, table: Table, empty_name: str) -> str:

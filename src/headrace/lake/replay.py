@@ -12,7 +12,7 @@ of the good table is.
 """
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,9 +55,10 @@ _BATCH_ROWS = 4_096
 
 @dataclass(slots=True)
 class Rerun:
-    """What became of failed rows that were run again: those that are good now, their keys, and their warnings."""
+    """What became of failed rows that were run again: those that are good now, by the columns that they have, their
+    keys, and their warnings."""
 
-    good: pa.Table | None
+    good: Sequence[pa.Table]
     keys: Collection[Key]
     warnings: int = 0
 
@@ -107,8 +108,8 @@ class Replayer(Committer):
             first.append(record not in seen)
             seen.add(record)
         fresh = rows.filter(pa.array(first, pa.bool_()))
-        rerun = run(fresh) if fresh.num_rows else Rerun(None, ())
-        if rerun.good is not None:
+        rerun = run(fresh) if fresh.num_rows else Rerun((), ())
+        if rerun.good:
             done.landed = sum(key in rerun.keys for key in keys)
             done.result = self._land(table, before, rerun, done.landed, batch_id)
             reach("replay-after-landing")
@@ -130,15 +131,20 @@ class Replayer(Committer):
             warnings=before.warnings + rerun.warnings, commit_id=commit_id, rows_commit=commit_id,
             batch_id=batch_id, failed_batch_id="",
         )  # fmt: skip
-        written = write_parquet(table, rerun.good)
+        written = [write_parquet(table, rows) for rows in rerun.good]
         reach("replay-after-data-file")
 
         def unchanged(now: Watermark) -> None:
             if now.commit_id != before.commit_id:
                 raise Stale(now)
 
-        result = CommitResult(commit_id, mark, files=[written.path], bytes=written.bytes)
-        result.good_snapshot = self._transact(table, [written.file], mark, unchanged)
+        result = CommitResult(
+            commit_id, mark, files=[each.path for each in written],
+            bytes=sum(each.bytes for each in written),
+        )  # fmt: skip
+        result.good_snapshot = self._transact(
+            table, [each.file for each in written], mark, unchanged
+        )
         return result
 
     def _remove(self, rows: Collection[Row]) -> None:

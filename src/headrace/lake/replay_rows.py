@@ -24,6 +24,8 @@ Row = tuple[str, int, str, str]
 
 KEY = ("sourcePartition", "sourceOffset", "receiptId")
 BATCH = "acp_sourceBatchId"
+HEADER = "header"
+"""A column that older files lack: there nothing is known of it."""
 SYSTEM = "_acp_system_metadata"
 _CHOSEN_BY = ("flowId", BATCH, "code", "path", "ingestTime")
 _BATCH_ROWS = 2_000
@@ -83,7 +85,7 @@ def page(
     table: Table, selection: Selection, after: Key | None, most_rows: int, most_bytes: int
 ) -> pa.Table | None:
     """The next failed rows by key, with all their columns; None when there are none. At least one row, however
-    large; beyond that at most `most_bytes` of originals. Keeps no more in memory than twice that."""
+    large; beyond that at most `most_bytes` of originals and headers. Keeps no more in memory than twice that."""
     keys = _next_keys(table, selection, after, most_rows)
     while keys.num_rows:
         rows = _whole(table, selection, keys, most_bytes if keys.num_rows > 1 else None)
@@ -226,10 +228,17 @@ def _whole(
             for batch in file.iter_batches(_BATCH_ROWS):
                 rows = selection.rows(pa.Table.from_batches([batch]))
                 mask = [key in wanted for key in keys_of(rows)]
-                rows = rows.filter(pa.array(mask, pa.bool_()))
-                size += pc.sum(pc.binary_length(rows["original"])).as_py() or 0
+                rows = _with_header(rows.filter(pa.array(mask, pa.bool_())))
+                for name in ("original", HEADER):
+                    size += pc.sum(pc.binary_length(rows[name])).as_py() or 0
                 if most_bytes is not None and size > most_bytes:
                     return None
                 found.append(rows.combine_chunks())
     whole = pa.concat_tables(found, promote_options="default")
     return whole.sort_by([(name, "ascending") for name in KEY])
+
+
+def _with_header(rows: pa.Table) -> pa.Table:
+    if HEADER in rows.column_names:
+        return rows
+    return rows.append_column(HEADER, pa.nulls(rows.num_rows, pa.string()))

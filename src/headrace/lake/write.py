@@ -43,9 +43,11 @@ def write_parquet(table: Table, rows: pa.Table) -> Written:
     try:
         with DurableStream(path, overwrite=False) as stream:
             sink = pa.PythonFile(stream, "w")
+            # a column may be a dictionary here, and is not to be one for those who read the file
             writer = pq.ParquetWriter(
-                sink, annotated.schema, compression="zstd", write_page_checksum=True
-            )
+                sink, annotated.schema, compression="zstd", store_schema=False,
+                write_page_checksum=True,
+            )  # fmt: skip
             writer.write_table(annotated, row_group_size=ROW_GROUP)
             writer.close()
     except BaseException:

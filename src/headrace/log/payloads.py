@@ -5,6 +5,8 @@ The inlet counts records with these functions and the pipeline splits with them,
 
 import csv
 import io
+from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -14,6 +16,11 @@ from headrace.log.frames import DELIMITED, LINES, MESSAGES, SINGLE, Frame
 class Messages(msgspec.Struct):
     messages: list[msgspec.Raw]
 
+
+MOST_HEADER = 32 * 1024
+"""Bytes of a header that is kept beside a failed row: it is kept with each of them, however short they are."""
+_LOOKED_AT = MOST_HEADER + 8
+"""Bytes at the start of a body that a header of that size ends in, with a byte order mark and its line end."""
 
 split_messages = msgspec.json.Decoder(Messages).decode
 _json_text = msgspec.json.Encoder().encode
@@ -30,9 +37,13 @@ def split_lines(body: bytes) -> list[bytes]:
 
 def split_delimited(body: bytes) -> tuple[list[str], list[tuple[bytes, list[str]]]]:
     """(column names, rows as (bytes as received, cells)); DelimitedError names the row at fault."""
-    text = body.decode("utf-8-sig")
-    physical = text.splitlines(keepends=True)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    return _split_text(body.decode("utf-8-sig"))
+
+
+def _split_text(text: str) -> tuple[list[str], list[tuple[bytes, list[str]]]]:
+    # as the reader counts lines: `splitlines` would end some within a cell
+    physical = io.StringIO(text, newline="").readlines()
+    reader = csv.reader(physical, strict=True)
     try:
         names = next(reader, None)
         if not names or any(not name.strip() for name in names) or len(set(names)) != len(names):
@@ -47,6 +58,40 @@ def split_delimited(body: bytes) -> tuple[list[str], list[tuple[bytes, list[str]
     except csv.Error as error:
         raise DelimitedError(f"line {reader.line_num}: {error}") from None
     return [name.strip() for name in names], rows
+
+
+def header_of(body: bytes) -> str:
+    """The header row of CSV as received, without its line end; empty when it is longer than `MOST_HEADER`."""
+    end = body.find(b"\n", 0, _LOOKED_AT) + 1
+    whole = end > 0 and b'"' not in body[:end]
+    return _header(body[: end if whole else _LOOKED_AT])
+
+
+@lru_cache(16)  # asked for each failed row: those of a body share one text
+def _header(start: bytes) -> str:
+    stream = io.StringIO(start.decode("utf-8-sig", "ignore"), newline="")
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in stream:
+            taken.append(line)
+            yield line
+
+    try:
+        next(csv.reader(lines(), strict=True), None)
+    except csv.Error:  # it goes on behind what is looked at
+        return ""
+    header = "".join(taken).rstrip("\r\n")
+    return header if len(header.encode()) <= MOST_HEADER else ""
+
+
+def row_under(header: str, original: bytes) -> bytes:
+    """The JSON object of one row as received, as `records` gave it; ValueError when it is not one row under this
+    header."""
+    names, rows = _split_text(f"{header}\n{original.decode()}")
+    if len(rows) != 1:
+        raise DelimitedError(f"{len(rows)} rows where one was kept")
+    return as_object(names, rows[0][1])
 
 
 def as_object(names: list[str], cells: list[str]) -> bytes:

@@ -19,7 +19,8 @@ AUTOMATIC = (
     "MM-dd-yyyy", "MMddyyyy", "M/dd/yyyy", "dd.M.yyyy", "M/dd/yyyy hh:mm:ss a", "dd.M.yyyy hh:mm:ss a",
     "dd.MMM.yyyy", "dd-MMM-yyyy", "dd-MMM-yyyy HH:mm", "dd-MMM-yyyy HH:mm:ss",
 )  # fmt: skip
-"""Formats of a date text without a pattern, in this order; the last two are fallbacks after ISO."""
+"""Formats of a date text without a pattern, in this order; the last two are fallbacks after ISO. All begin with a
+digit."""
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII,
@@ -223,7 +224,7 @@ def read_date(text: str) -> datetime:
             pass
         else:
             return moment if moment.tzinfo else moment.replace(microsecond=0, tzinfo=UTC)
-    for pattern in AUTOMATIC if len(text) <= 32 else ():
+    for pattern in AUTOMATIC if len(text) <= 32 and "0" <= text[:1] <= "9" else ():
         found = _read(text, pattern)
         if found is not None:
             return found

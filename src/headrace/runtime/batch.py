@@ -12,13 +12,16 @@ from headrace.xdm.arrow import FAILED_SCHEMA, SYSTEM_METADATA
 if TYPE_CHECKING:
     from headrace.runtime.pipeline import Pipeline
 
+HEADER = "header"
+_BUT_HEADER = FAILED_SCHEMA.remove(FAILED_SCHEMA.get_field_index(HEADER))
 UNHOLDABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 """What building a column raises for a value that it cannot hold."""
 
 
 @dataclass(slots=True)
 class Failure:
-    """One record that does not land among the good rows."""
+    """One record that does not land among the good rows. `header`: the CSV header row that it came under, empty when it
+    is too long to keep, None for what is no row of CSV."""
 
     original: bytes
     stage: str
@@ -29,6 +32,7 @@ class Failure:
     receipt: str
     received: int
     partition: str
+    header: str | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +63,7 @@ class Batch:
     def add(self, frame: Frame) -> None:
         """Run a frame's records; frames must come in order."""
         if self.start < 0:
-            self.start, self.first_received = frame.offset, frame.received
+            self.start, self.first_received = frame.offset, frame.accepted
         self.next = frame.end
         self.sequence = frame.meta.sequence + frame.count
         self.input_bytes += frame.size
@@ -98,6 +102,7 @@ class Batch:
         if not self.failures:
             return None
         revision = self.pipeline.revision
+        failures = sorted(self.failures, key=lambda failure: failure.offset)
         rows = [
             {
                 "original": f.original, "stage": f.stage, "code": f.code, "path": f.path,
@@ -105,9 +110,22 @@ class Batch:
                 "sourcePartition": f.partition, "sourceOffset": f.offset, "receiptId": f.receipt,
                 "ingestTime": f.received, "acp_sourceBatchId": batch_id,
             }
-            for f in sorted(self.failures, key=lambda failure: failure.offset)
+            for f in failures
         ]  # fmt: skip
-        return pa.Table.from_pylist(rows, schema=FAILED_SCHEMA)
+        return pa.Table.from_pylist(rows, schema=_BUT_HEADER).append_column(
+            HEADER, _headers(failures)
+        )
+
+
+def _headers(failures: list[Failure]) -> pa.DictionaryArray:
+    """Each header once, however many rows came under it: a request of many short rows must not outgrow memory."""
+    known: dict[str, int] = {}
+    indexes = [
+        None if f.header is None else known.setdefault(f.header, len(known)) for f in failures
+    ]
+    return pa.DictionaryArray.from_arrays(
+        pa.array(indexes, pa.int32()), pa.array(list(known), pa.string())
+    )
 
 
 def _texts(values: list[str]) -> pa.Array:

@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from headrace.log.frames import MESSAGES, SINGLE, Frame
+from headrace.log.locating import locate
 from headrace.log.payloads import records, split_messages
 from headrace.mapping.apply import CompiledMapping, apply, compile_rules, place
 from headrace.mapping.functions.definition import Context
@@ -22,7 +23,7 @@ from headrace.model.flow import FlowRevision
 from headrace.runtime import columns as column_building
 from headrace.runtime.batch import UNHOLDABLE, Batch, Failure
 from headrace.runtime.generate import GeneratedFunction, Generator
-from headrace.runtime.pulled import Pulled
+from headrace.runtime.pulled import Pulled, csv_header
 from headrace.runtime.shapes import Column, NoShape, columns_of
 from headrace.runtime.sources import ABSENT
 from headrace.runtime.validator import validator
@@ -34,6 +35,8 @@ WRITE_CODE = "DCVS-1116-400"
 DEFECT_CODE = "DCVS-1117-500"
 """Ours, for what the original publishes no code for."""
 MOST_WARNING_KINDS = 100
+FEW = 2
+"""Failing records of a batch that are looked for one by one; for more, all of it is split."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -303,6 +306,7 @@ class Pipeline:
                 receipt,
                 frame.received_of([index])[0],
                 frame.partition,
+                csv_header(frame, index),
             )
         )
 
@@ -400,8 +404,13 @@ def split(frame: Frame) -> Sequence[tuple[bytes, bytes]]:
 def originals_of(frame: Frame, indexes: Sequence[int]) -> list[bytes]:
     """Some records as received, without cutting out the others where that can be."""
     if frame.meta.layout == MESSAGES and not isinstance(frame, Pulled):
-        messages = split_messages(frame.body).messages
-        return [bytes(messages[index]) for index in indexes]
+        found: list[bytes | None] = [None]
+        if len(indexes) <= FEW:
+            found = [locate(frame.body, frame.count, index) for index in indexes]
+        if None in found:
+            messages = split_messages(frame.body).messages
+            found = [bytes(messages[index]) for index in indexes]
+        return found  # type: ignore[return-value]
     parts = split(frame)
     return [parts[index][0] for index in indexes]
 

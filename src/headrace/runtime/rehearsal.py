@@ -116,7 +116,7 @@ def _run(
         batch = pipeline.batch(frames[0].meta.envelope)
         for frame in frames:
             batch.add(frame)
-        sides.append(outcomes(pipeline, batch))
+        sides.append(outcomes(pipeline, [batch]))
     before, after = sides
     keys = sorted(before, key=lambda key: (key[1], key[2]))[-most:]
     for key in keys:

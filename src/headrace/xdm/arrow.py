@@ -56,8 +56,12 @@ FAILED_SCHEMA = pa.schema(
         ("receiptId", pa.string()),
         ("ingestTime", pa.int64()),
         ("acp_sourceBatchId", pa.string()),
+        ("header", pa.string()),
     ]
 )
+"""The columns of a table of failed records. `original`: the record's bytes as received; `header`: the CSV header row
+that they came under, empty when it was too long to keep, null for a record that is no row of CSV. `header` came later:
+a table may lack it."""
 
 
 def arrow_type(field: Field) -> pa.DataType:

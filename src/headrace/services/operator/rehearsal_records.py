@@ -38,7 +38,7 @@ def newest(
     """Up to `most` records of a flow; `going` says whether there is time left. Terminal without tables."""
     from headrace.lake.replay import Replayer
     from headrace.lake.replay_rows import Selection, newest_rows
-    from headrace.runtime.replay import frames as frames_of
+    from headrace.runtime.replay_frames import frames as frames_of
 
     revision = pipeline.revision
     found, size = _logged(log, revision.flow_id, most, going)
@@ -54,7 +54,7 @@ def newest(
     )
     if rows is not None:
         found.failed = rows.num_rows
-        found.frames = [*frames_of(rows, pipeline), *found.frames]
+        found.frames = [*frames_of(rows, revision), *found.frames]
     return found
 
 
