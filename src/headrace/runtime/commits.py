@@ -8,6 +8,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from headrace.lake.watermark import Watermark
@@ -135,6 +136,12 @@ def recover(store: Store, flow_id: str, dataset_id: str, mark: Watermark, positi
     }
     if not any(missing.values()):
         return
+    own = store.connection.execute(
+        "SELECT 1 FROM commits WHERE commit_id=?", (f"{mark.commit_id}-good",)
+    ).fetchone()
+    if own is not None:  # the newest commit has its row, which must stay: others are too few or too many
+        again = f"{mark.commit_id}-{ulid()}"
+        mark = replace(mark, commit_id=again, batch_id="", failed_batch_id="")
     now = int(time.time() * 1000)
     place: dict[str, Any] = {
         "started": now,

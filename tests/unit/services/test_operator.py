@@ -29,8 +29,9 @@ from headrace.runtime.worker import Worker
 from headrace.security.tokens import Tokens
 from headrace.security.vault import Vault
 from headrace.services.operator.backup import back_up
+from headrace.services.operator.checks import BAD, Check
 from headrace.services.operator.copying import CONTENT, Altered, Listing
-from headrace.services.operator.doctor import BAD, Check, examine
+from headrace.services.operator.doctor import examine
 from headrace.services.operator.log_search import find
 from headrace.services.operator.receipts import receipt_routes
 from headrace.services.operator.restore import restore
@@ -148,12 +149,16 @@ def site(tmp_path: Path) -> Site:
 
 
 def checks(data_dir: Path) -> dict[str, Check]:
-    found, _ = examine(Settings(data_dir=data_dir))
+    found = examine(Settings(data_dir=data_dir)).checks
     return {check.name: check for check in found}
 
 
 def bad(data_dir: Path) -> dict[str, str]:
-    return {name: c.detail for name, c in checks(data_dir).items() if c.state == BAD}
+    found: dict[str, str] = {}
+    for check in examine(Settings(data_dir=data_dir)).checks:
+        if check.state == BAD:
+            found[check.name] = "; ".join(filter(None, (found.get(check.name), check.detail)))
+    return found
 
 
 # -- trace --------------------------------------------------------------------------------------------------
@@ -274,7 +279,10 @@ def test_all_is_well_and_pending_records_are_counted_in_the_log(site: Site) -> N
     files = {p: p.stat().st_mtime_ns for p in site.data_dir.rglob("*") if p.is_file()}
     found = checks(site.data_dir)
     assert {n: c.detail for n, c in found.items() if c.state == BAD} == {}
-    assert "4 accepted = 2 landed + 1 failed + 1 pending" in found["flow f (flow f)"].detail
+    assert (
+        "4 accepted = 2 landed + 1 failed + 0 filtered + 1 pending"
+        in found["flow f (flow f)"].detail
+    )
     shared = {p for p in site.data_dir.rglob("*") if p.is_file() and p.name.endswith("-shm")}
     now = {p: p.stat().st_mtime_ns for p in site.data_dir.rglob("*") if p.is_file()}
     assert {p: t for p, t in now.items() if p not in shared} == {
@@ -451,7 +459,14 @@ def test_an_altered_backup_is_refused_and_leaves_nothing(site: Site, tmp_path: P
         restore(tmp_path / "backup", tmp_path / "new")
     assert not (tmp_path / "new").exists()
     assert not list(tmp_path.glob(".new*"))
+    with pytest.raises(Altered, match="there is no directory"):
+        restore(tmp_path / "bakcup", tmp_path / "new")
     (tmp_path / "backup" / "manifest.json").unlink()
+    with pytest.raises(ConfigurationError, match="a backup that was not finished"):
+        back_up(site.data_dir, tmp_path / "backup")
+    with pytest.raises(ConfigurationError, match="must lie outside"):
+        back_up(site.data_dir, site.data_dir / "copy")
+    assert not (site.data_dir / "copy").exists()
     with pytest.raises(Altered, match="no finished backup"):
         Listing.read(tmp_path / "backup")
 

@@ -2,29 +2,30 @@
 rows, the rows of commits. Watermarks are what they are held against.
 """
 
-import json
-import os
-from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from headrace.log.frames import CHECKPOINT, LOG_PARTITION
-from headrace.log.segments import decode_checkpoint, segments
-from headrace.services.operator.inspection import CATALOG, STORE, reading, tables
-from headrace.services.operator.log_search import Scanned, durable, frames
+from headrace.runtime.balance import Balance
+from headrace.runtime.replay_requests import OPEN
+from headrace.services.operator.checks import Fault
 
-if TYPE_CHECKING:
-    from headrace.lake.watermark import Watermark
+ROLLED_BACK = "rolled_back"
+"""The code of a table that was taken back behind its commits."""
 
 
 @dataclass(slots=True)
 class Account:
     """One flow. `logged`: records ever accepted, as the log tells; `waiting`: records that lie in the log behind the
-    position; `rows` and `failed_rows` are counted, `landed` and `failed` are what watermarks say, `noted` what rows
-    of commits say (landed, failed). `again` and `lost`: records that an operator had read once more or passed over;
-    `gone` and `failed_gone`: rows that a table once had and lost when it was rolled back or dropped. `dropped`: its data set was deleted, so that only the latter are known."""
+    position; `sequence`: records up to the watermark; `offsets`: where that stands in each partition of the source.
+    `rows` and `failed_rows` are counted, `landed` and `failed` are what watermarks say, `noted` what rows of commits say
+    (landed, failed); `written`: whether the newest commit has its row.
+
+    `again` and `lost`: records that an operator had read once more or passed over; `gone` and `failed_gone`: rows that
+    a table once had and lost when it was rolled back or dropped. `leaving`: failed rows that a replay has landed and not
+    taken out yet; `replaying`: the newest commit is a replay's. `dropped`: its data set was deleted, so that only what
+    commits say is known. `broken`: why its table cannot be held against anything; `uncounted`: why rows were not
+    counted; `ahead`: of rows beyond the watermark."""
 
     flow_id: str
     name: str | None = None
@@ -32,62 +33,106 @@ class Account:
     waiting: int = 0
     sequence: int = 0
     position: int = 0
+    offsets: dict[str, int] = field(default_factory=dict)
     landed: int = 0
     failed: int = 0
     rows: int = 0
     failed_rows: int = 0
     noted: tuple[int, int] = (0, 0)
+    written: bool = True
     again: int = 0
     lost: int = 0
     gone: int = 0
     failed_gone: int = 0
+    leaving: int = 0
+    replaying: bool = False
     dropped: bool = False
-    missing: str | None = None
+    broken: list[Fault] = field(default_factory=list)
+    uncounted: list[Fault] = field(default_factory=list)
+    ahead: list[Fault] = field(default_factory=list)
 
     @property
     def accepted(self) -> int:
         return max(self.logged, self.sequence)
 
-    def faults(self, *, running: bool) -> list[str]:
-        """What does not add up."""
-        found = [self.missing] if self.missing else []
-        explained = self.landed + self.failed + self.lost + self.waiting
-        if self.accepted + self.again != explained:
-            again = f" + {self.again} again" if self.again else ""
-            lost = f" + {self.lost} lost" if self.lost else ""
-            found.append(
-                f"{self.accepted} accepted{again}, but {self.landed} landed + {self.failed} failed{lost}"
-                f" + {self.waiting} in the log = {explained}"
+    @property
+    def balance(self) -> Balance:
+        """The terms, of which `pending` is counted in the log and not inferred from the others."""
+        return Balance(
+            self.accepted, self.again, self.landed, self.failed, 0, self.lost, self.waiting
+        )
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether a server that was stopped may have left this: a commit without its row."""
+        landed, failed = self.noted
+        return (
+            not self.written and landed <= self.landed and (failed <= self.failed or self.replaying)
+        )
+
+    def faults(self, *, running: bool, replayed: bool = False) -> list[Fault]:
+        """What does not add up. `replayed`: failed rows come and go beside us and are not compared."""
+        if self.broken:
+            return self.broken
+        found = [*self.uncounted, *self.ahead]
+        if self.balance.unexplained:
+            found.append(Fault("unbalanced", str(self.balance)))
+        failed = self.failed - self.failed_gone + self.leaving
+        for what, counted, said in (
+            ("rows", self.rows, self.landed - self.gone),
+            ("failed rows", failed if replayed else self.failed_rows, failed),
+        ):
+            if counted != said and not self.dropped and not self.uncounted:
+                text = f"{counted} {what} in the table, its watermark counts {said}"
+                found.append(Fault("rows_differ", text))
+        if self.noted != (self.landed, self.failed) and (running or not self.unwritten):
+            text = (
+                f"commits add up to {self.noted[0]} landed and {self.noted[1]} failed, watermarks to {self.landed}"
+                f" and {self.failed}: the store has too few or too many rows of commits"
             )
-        if not self.dropped and not self.missing:
-            for what, counted, said in (
-                ("rows", self.rows, self.landed - self.gone),
-                ("failed rows", self.failed_rows, self.failed - self.failed_gone),
-            ):  # fmt: skip
-                if counted != said:
-                    found.append(f"{counted} {what} in the table, its watermark counts {said}")
-            # a stopped server may have left a commit without its row: the next start writes it
-            # (that of a replay has failed records less)
-            behind = self.noted[0] <= self.landed and sum(self.noted) <= self.landed + self.failed
-            if self.noted != (self.landed, self.failed) and (running or not behind):
-                found.append(
-                    f"commits add up to {self.noted[0]} landed and {self.noted[1]} failed,"
-                    f" watermarks to {self.landed} and {self.failed}"
-                )
+            found.append(Fault("commits_differ", text))
         return found
+
+    def __str__(self) -> str:
+        """The balance with every number."""
+        again = f" + {self.again} again" if self.again else ""
+        lost = f" + {self.lost} lost" if self.lost else ""
+        terms = self.balance
+        return (
+            f"{terms.accepted} accepted{again} = {terms.landed} landed + {terms.failed} failed +"
+            f" {terms.filtered} filtered{lost} + {terms.pending} pending"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A replay that has not come to its end, or did so badly. `batches`: those it began and may not have ended."""
+
+    id: str
+    flow_id: str
+    state: str
+    selected: int | None
+    landed: int
+    batches: frozenset[str]
+
+    @property
+    def begun(self) -> bool:
+        return self.selected is not None
 
 
 @dataclass(slots=True)
 class Books:
-    """`seen`: the sequence that a data set's watermark had for a flow, by "flow data set". `strays`: texts about rows that belong to no flow's account; `revisions`: (flow, revision) of waiting records;
-    `damage`: where the log is damaged; `torn`: bytes of its end that were never acknowledged."""
+    """`strays`: rows that belong to no flow's account; `foreign`: rows that others appended; `revisions`: (flow,
+    revision) of waiting records; `replays`: those that are under way; `damage`: what is wrong with the log, `passed`:
+    what of it is missing and had landed; `torn`: bytes of its end that were never acknowledged."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
-    seen: dict[str, int] = field(default_factory=dict)
-    strays: list[str] = field(default_factory=list)
+    strays: list[Fault] = field(default_factory=list)
     foreign: int = 0
     revisions: set[tuple[str, int]] = field(default_factory=set)
-    damage: list[str] = field(default_factory=list)
+    replays: dict[str, Replay] = field(default_factory=dict)
+    damage: list[Fault] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
     torn: int = 0
     segments: int = 0
     frames: int = 0
@@ -95,240 +140,56 @@ class Books:
     def of(self, flow_id: str) -> Account:
         return self.accounts.setdefault(flow_id, Account(flow_id))
 
+    def begun(self, flow_id: str) -> frozenset[str]:
+        """Batches whose rows a replay of the flow may have landed and not taken out of the failed table."""
+        mine = (each.batches for each in self.replays.values() if each.flow_id == flow_id)
+        return frozenset().union(*mine)
+
+    def faults(self, *, running: bool) -> dict[str, list[Fault]]:
+        """What does not add up, by flow."""
+        found = {}
+        for flow_id, account in self.accounts.items():
+            replayed = running and any(
+                each.flow_id == flow_id and each.state in OPEN for each in self.replays.values()
+            )
+            if faults := account.faults(running=running, replayed=replayed):
+                found[flow_id] = faults
+        return found
+
+    def well(self, *, running: bool) -> bool:
+        """Whether there is nothing that a moment's difference between the parts might explain; that a table was rolled
+        back is certain at once."""
+        faults = (fault for each in self.faults(running=running).values() for fault in each)
+        return not (self.strays or self.damage or any(f.code != ROLLED_BACK for f in faults))
+
 
 def collect(data_dir: Path, *, running: bool) -> Books:
     """Read everything once. Beside a running server the parts are of slightly different moments: ask again before
-    you believe a fault."""
+    you believe a fault.
+
+    The store is asked first, for what it knows of commits, then the tables: a watermark only grows, so one that is
+    behind what the store knew before was taken back.
+    """
+    from headrace.services.operator.log_counts import count_log
+    from headrace.services.operator.store_counts import note_commits, remembered
+    from headrace.services.operator.table_counts import count_tables
+
     books = Books()
-    rows = _count_tables(data_dir, books)
-    _read_store(data_dir, books, running=running)
-    _read_log(data_dir / "log", books, running=running)
-    for (flow_id, dataset_id), count in sorted(rows.items()):
-        if flow_id not in books.accounts and count:
-            books.strays.append(
-                f"{count} rows of an unknown flow {flow_id} in data set {dataset_id}"
-            )
+    before = remembered(data_dir, books)
+    counted = count_tables(data_dir, books)
+    note_commits(data_dir, books, before, counted)
+    count_log(data_dir / "log", books, running=running)
     return books
 
 
-# -- tables -------------------------------------------------------------------------------------------------
-
-
-def _count_tables(data_dir: Path, books: Books) -> Counter[tuple[str, str]]:
-    """Watermarks and rows; what rows there are of flows without a watermark."""
-    from headrace.lake.watermark import PREFIX, Watermark
-
-    marks: dict[tuple[str, str], Watermark] = {}
-    strays: Counter[tuple[str, str]] = Counter()
-    for entry in tables(data_dir / CATALOG):
-        try:
-            table = entry.load()
-            if entry.failed:
-                for name, text in table.metadata.properties.items():
-                    if name.startswith(PREFIX):
-                        flow_id = name.removeprefix(PREFIX)
-                        books.of(flow_id).failed_gone += Watermark.from_text(text).gone
-            else:
-                for name, text in table.metadata.properties.items():
-                    if name.startswith(PREFIX):
-                        flow_id = name.removeprefix(PREFIX)
-                        marks[flow_id, entry.dataset_id] = mark = Watermark.from_text(text)
-                        books.seen[f"{flow_id} {entry.dataset_id}"] = mark.sequence
-                        account = books.of(flow_id)
-                        account.landed += mark.landed
-                        account.failed += mark.failed
-                        account.again += mark.again
-                        account.lost += mark.lost
-                        account.gone += mark.gone
-                        account.sequence = max(account.sequence, mark.sequence)
-                        place = mark.offsets.get(LOG_PARTITION, 0)
-                        account.position = max(account.position, place)
-            counted = count_rows(
-                table, failed=entry.failed, below=_offsets(marks, entry.dataset_id)
-            )
-        except (OSError, ValueError, KeyError) as error:
-            books.strays.append(f"rows of {entry.sandbox}.{entry.name} cannot be counted: {error}")
-            continue
-        for writer, count in counted.items():
-            if writer is None:
-                books.foreign += count
-            elif (writer, entry.dataset_id) not in marks:
-                strays[writer, entry.dataset_id] += count
-            elif entry.failed:
-                books.of(writer).failed_rows += count
-            else:
-                books.of(writer).rows += count
-    for (flow_id, dataset_id), count in strays.items():
-        if flow_id in books.accounts and count:
-            books.strays.append(
-                f"{count} rows of flow {flow_id} in data set {dataset_id}, which has no watermark of it"
-            )
-    return strays
-
-
-def _offsets(
-    marks: "Mapping[tuple[str, str], Watermark]", dataset_id: str
-) -> dict[str, Mapping[str, int]]:
-    return {flow: mark.offsets for (flow, id), mark in marks.items() if id == dataset_id}
-
-
-def count_rows(
-    table: Any, *, failed: bool, below: Mapping[str, Mapping[str, int]]
-) -> Counter[str | None]:
-    """Rows of a table by flow, None for those that others appended.
-
-    `below`: flow → partition → offset. Failed rows at or behind it belong to a batch that is being committed and
-    are left out. ValueError when rows are deleted by delete files, which are not read here.
-    """
-    import pyarrow.parquet as pq
-
-    from headrace.disk import local_path
-    from headrace.lake.replace import live_files
-
-    found: Counter[str | None] = Counter()
-    prefix = "" if failed else "_acp_system_metadata."
-    for data_file in live_files(table):
-        with pq.ParquetFile(local_path(data_file.file_path)) as file:
-            columns = [
-                file.metadata.schema.column(n).path for n in range(file.metadata.num_columns)
-            ]
-            for group in range(file.num_row_groups):
-                if f"{prefix}flowId" not in columns:
-                    found[None] += file.metadata.row_group(group).num_rows
-                elif failed:
-                    names = ["flowId", "sourcePartition", "sourceOffset"]
-                    read = file.read_row_group(group, names)
-                    kinds = Counter(zip(*(read[n].to_pylist() for n in names), strict=True))
-                    for (flow, partition, offset), count in kinds.items():
-                        limit = below.get(flow, {}).get(partition)
-                        if flow not in below or (limit is not None and offset < limit):
-                            found[flow] += count
-                else:
-                    found += _good_rows(file, group, columns.index(f"{prefix}flowId"))
-    return found
-
-
-def _good_rows(file: Any, group: int, column: int) -> Counter[str | None]:
-    described = file.metadata.row_group(group).column(column)
-    known = described.statistics
-    whole = known is not None and known.has_min_max and known.has_null_count
-    if whole and known.null_count == 0 and known.min == known.max:
-        return Counter({str(known.min): file.metadata.row_group(group).num_rows})
-    read = file.read_row_group(group, [described.path_in_schema]).flatten()
-    return Counter(read.column(0).to_pylist())
-
-
-# -- store --------------------------------------------------------------------------------------------------
-
-
-def _read_store(data_dir: Path, books: Books, *, running: bool) -> None:
-    """Beside a running server, commits that came after the tables were read are left out."""
-    with reading(data_dir / STORE) as db:
-        names = dict(
-            db.execute("SELECT id, json_extract(body, '$.name') FROM documents WHERE kind='flows'")
-        )
-        alive = {row[0] for row in db.execute("SELECT id FROM documents WHERE kind='dataSets'")}
-        commits = db.execute(
-            "SELECT flow_id, dataset_id, sum(json_extract(body, '$.records')),"
-            " sum(json_extract(body, '$.failed')), max(json_extract(body, '$.next')),"
-            " max(json_extract(body, '$.sequence')) FROM commits"
-            " LEFT JOIN json_each(:seen) AS seen ON seen.key = flow_id || ' ' || dataset_id"
-            " WHERE NOT :running OR seen.value IS NULL OR json_extract(body, '$.sequence') <= seen.value"
-            " GROUP BY flow_id, dataset_id",
-            {"seen": json.dumps(books.seen), "running": running},
-        ).fetchall()
-    known = {(t.dataset_id) for t in tables(data_dir / CATALOG)}
-    for flow_id, dataset_id, landed, failed, place, sequence in commits:
-        account = books.of(flow_id)
-        account.noted = (account.noted[0] + landed, account.noted[1] + failed)
-        if dataset_id in known:
-            continue
-        if dataset_id in alive:
-            account.missing = (
-                f"the table of data set {dataset_id} is gone; {landed} rows were in it"
-            )
-            continue
-        account.dropped = True
-        account.landed, account.failed = account.landed + landed, account.failed + failed
-        account.position, account.sequence = (
-            max(account.position, place),
-            max(account.sequence, sequence),
-        )
-    for flow_id, account in books.accounts.items():
-        account.name = names.get(flow_id)
-
-
-# -- log ----------------------------------------------------------------------------------------------------
-
-
-def _read_log(directory: Path, books: Books, *, running: bool) -> None:
-    base, length = durable(directory)
-    waiting: defaultdict[str, int] = defaultdict(int)
-    sequences: dict[str, int] = {}
-    for first, path in segments(directory):
-        if running and first > base:
-            continue
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # freed meanwhile
-        try:
-            size = os.fstat(descriptor).st_size
-            last = first == base
-            limit = length if last and running else size
-            scanned = Scanned()
-            for frame in frames(descriptor, limit, scanned):
-                books.frames += 1
-                flow_id = frame.meta.flow_id
-                if frame.meta.layout == CHECKPOINT:
-                    for id, sequence in decode_checkpoint(frame.body).items():
-                        sequences[id] = max(sequence, sequences.get(id, 0))
-                    continue
-                sequences[flow_id] = frame.meta.sequence + frame.count
-                if frame.end > books.of(flow_id).position:
-                    waiting[flow_id] += frame.count
-                    books.revisions.add((flow_id, frame.meta.revision))
-        finally:
-            os.close(descriptor)
-        books.segments += 1
-        if scanned.length < limit:
-            if (last or first > base) and scanned.length >= (length if last else 0):
-                books.torn += limit - scanned.length
-            else:
-                books.damage.append(f"segment {path.name} after byte {scanned.length} of {limit}")
-    for flow_id, sequence in sequences.items():
-        account = books.of(flow_id)
-        account.logged, account.waiting = sequence, waiting[flow_id]
-
-
-def missing_revisions(data_dir: Path, books: Books) -> list[str]:
-    """Revisions that waiting records name and the store does not have."""
-    with reading(data_dir / STORE) as db:
-        known = set(db.execute("SELECT flow_id, revision FROM flow_revisions"))
-    return [f"flow {id} revision {number}" for id, number in sorted(books.revisions - known)]
-
-
-def unopened(data_dir: Path) -> str | None:
-    """Why the vault's key does not fit the store; None when it does, or nothing was sealed yet."""
-    from headrace.errors import HeadraceError
-    from headrace.security.keys import load_or_create_key
-    from headrace.security.vault import Vault
-
-    path = data_dir / "vault.key"
-    with reading(data_dir / STORE) as db:
-        row = db.execute("SELECT value FROM settings WHERE name='vault.canary'").fetchone()
-    if row is None:
-        return None
-    if not path.exists():
-        return f"{path} is missing"
-    try:
-        Vault(load_or_create_key(path)).open(row[0], "vault.canary")
-    except HeadraceError as error:
-        return str(error)
-    return None
-
-
-def as_json(account: Account) -> dict[str, Any]:
-    """An account's terms, for machines."""
-    values = {name: getattr(account, name) for name in Account.__slots__}
-    return dict(json.loads(json.dumps(values))) | {"accepted": account.accepted}
+def as_json(account: Account, faults: list[Fault]) -> dict[str, Any]:
+    """An account's terms and what they were counted from, for programs."""
+    terms = asdict(account.balance) | {"unexplained": account.balance.unexplained}
+    return {
+        "id": account.flow_id, "name": account.name, **terms,
+        "rows": account.rows, "failedRows": account.failed_rows, "rowsGone": account.gone,
+        "failedRowsGone": account.failed_gone, "failedRowsLeaving": account.leaving,
+        "commits": {"landed": account.noted[0], "failed": account.noted[1]},
+        "partitions": account.offsets, "dataSetDeleted": account.dropped,
+        "faults": [asdict(fault) for fault in faults],
+    }  # fmt: skip

@@ -7,6 +7,7 @@ only moved must keep its own.
 import io
 import json
 import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,43 @@ def rewritten(content: bytes, change: Change) -> bytes:
         out.write(packed)
         out.write(sync)
     return out.getvalue()
+
+
+def checked(content: bytes) -> dict[str, str]:
+    """The header's values, after every block was unpacked and compared with its marks.
+
+    ValueError that says what is damaged. The format has no checksum; but what pyiceberg compresses ends with three of
+    the four bytes of zlib's, which readers pass over and which are looked at here.
+    """
+    source = io.BytesIO(content)
+    if source.read(4) != MAGIC:
+        raise ValueError("it is no Avro file")
+    try:
+        meta = {name: value.decode() for name, value in _read(source, _META, {}).items()}
+    except UnicodeDecodeError as error:
+        raise ValueError(f"its header is no text: {error}") from None
+    sync = source.read(SYNC)
+    while source.tell() < len(content):
+        _read_long(source)
+        size = _read_long(source)
+        block = source.read(size)
+        if size < 0 or len(block) != size or source.read(SYNC) != sync:
+            raise ValueError("a block does not end with the file's mark")
+        if meta.get("avro.codec") == "deflate":
+            _inflated(block)
+    return meta
+
+
+def _inflated(block: bytes) -> bytes:
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        plain = stream.decompress(block)
+    except zlib.error as error:
+        raise ValueError(f"a block cannot be unpacked: {error}") from None
+    rest, own = stream.unused_data, zlib.adler32(plain).to_bytes(4, "big")
+    if not stream.eof or len(rest) > len(own) or (len(rest) >= 3 and not own.startswith(rest)):
+        raise ValueError("a block does not fit its checksum")
+    return plain
 
 
 def _kind(schema: Any, names: dict[str, Any]) -> tuple[str, Any]:

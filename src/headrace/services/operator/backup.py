@@ -2,12 +2,13 @@
 
 The order makes the parts fit, though each is of a different moment:
 
-1. The log's segments are opened, so that freeing cannot take them from us.
+1. The log's segments are opened, so that freeing cannot take them from us; then it is read how far rewinds into other
+   flows are, which holds for what these segments have.
 2. The catalog: from here on it is settled what has landed in the copy.
 3. The tables' metadata files: commits remove old ones soon. If one has gone already, 2 is done again.
 4. The log, which is therefore never older than the lake: what the catalog lacks is in it.
 5. The store: it has every revision that the log names. What it says about later commits than those of 2 is taken
-   out, and what it remembers of messages that came after 1.
+   out, and what it remembers of messages that came after 1; rewinds are put back to where they were at 1.
 6. Keys and other files; then the lake's files, which are never changed and stay for an hour after they were replaced.
 """
 
@@ -22,18 +23,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.errors import ConfigurationError, Terminal, Transient
-from headrace.services.operator.accounts import unopened
-from headrace.services.operator.copying import CONTENT, Listing, copy, copy_database, settled
+from headrace.runtime.backfills import put_back, remembered
+from headrace.services.operator.copying import (
+    CONTENT,
+    Listing,
+    copy,
+    copy_database,
+    settled,
+)
+from headrace.services.operator.copying import MANIFEST as FINISHED
 from headrace.services.operator.inspection import (
     CATALOG,
     LOCKS,
     STORE,
     TableEntry,
     held,
+    reading,
     tables,
 )
 from headrace.services.operator.log_copy import HeldLog
 from headrace.services.operator.references import DATA, LIST, MANIFEST, METADATA, references
+from headrace.services.operator.sealed_values import unopened
 from headrace.settings import load
 
 if TYPE_CHECKING:
@@ -68,16 +78,22 @@ def back_up(
     manifest then and nothing will restore it.
     """
     if not (data_dir / STORE).is_file():
-        raise ConfigurationError(f"there is no data in {data_dir}")
+        raise ConfigurationError(
+            f"there is no data in {data_dir}: name the directory with --data-dir"
+        )
+    if target.resolve().is_relative_to(data_dir.resolve()):
+        raise ConfigurationError(
+            f"{target} lies in the data directory: a backup must lie outside of it"
+        )
     prepare(target)
     lake = (data_dir / "lake").resolve()
-    if target.resolve().is_relative_to(data_dir.resolve()):
-        raise ConfigurationError("the backup must lie outside of the data directory")
     running = held(data_dir / LOCKS[0]) or held(data_dir / LOCKS[1])
     listing = Listing(taken=int(time.time() * 1000), lake=lake.as_uri())
     content = target / CONTENT
     log = HeldLog(data_dir / "log")
     try:
+        with reading(data_dir / STORE) as db:
+            rewinds = remembered(db)
         reached("held")
         found = _copy_catalog(data_dir, content, lake, listing)
         reached("catalog")
@@ -88,6 +104,8 @@ def back_up(
         log.close()
     copy_database(data_dir / STORE, content / STORE)
     _take_out(content / STORE, found, listing.taken)
+    with closing(sqlite3.connect(content / STORE)) as db, db:
+        put_back(db, rewinds)
     listing.files[STORE] = settled(content / STORE)
     reached("store")
     _copy_others(data_dir, content, listing)
@@ -106,7 +124,9 @@ def prepare(target: Path) -> None:
     try:
         target.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(target.iterdir()):
-            raise ConfigurationError(f"{target} is not empty")
+            left = (target / CONTENT).is_dir() and not (target / FINISHED).exists()
+            what = "holds a backup that was not finished" if left else "is not empty"
+            raise ConfigurationError(f"{target} {what}: name a new or an empty directory")
     except OSError as error:
         raise ConfigurationError(f"{target}: {error.strerror}") from None
 

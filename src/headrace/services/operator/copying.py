@@ -59,7 +59,10 @@ class Listing:
                 )
             return cls(**values)
         except FileNotFoundError:
-            raise Altered(f"there is no finished backup in {directory}") from None
+            if not directory.exists():
+                raise Altered(f"there is no directory {directory}") from None
+            text = f"there is no finished backup in {directory}: it has no {MANIFEST}"
+            raise Altered(text) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Altered(f"the manifest of {directory} cannot be read: {error}") from None
 

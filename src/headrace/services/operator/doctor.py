@@ -6,20 +6,17 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from headrace.errors import ConfigurationError
 from headrace.services.operator import restored
-from headrace.services.operator.accounts import (
-    Books,
-    as_json,
-    collect,
-    missing_revisions,
-    unopened,
-)
+from headrace.services.operator.accounts import Books, as_json, collect
+from headrace.services.operator.checks import BAD, NOTE, OK, Check, some
+from headrace.services.operator.flow_checks import flow_checks, replay_checks
 from headrace.services.operator.inspection import (
     CATALOG,
     LOCKS,
@@ -27,105 +24,171 @@ from headrace.services.operator.inspection import (
     health,
     held,
     integrity,
-    tables,
+    reading,
 )
-from headrace.services.operator.references import absent
+from headrace.services.operator.page_checks import PageReader
+from headrace.services.operator.sealed_values import broken, unopened
+from headrace.services.operator.table_checks import RESTORE, table_checks
 from headrace.settings import Settings, load
 
-OK, NOTE, BAD = "ok", "note", "BAD"
 LOOKS = 4
 """Times that the account is taken beside a running server before a fault is believed."""
 BETWEEN_LOOKS = 1.5
-MOST_LISTED = 5
-RESTORE = "put the file back from a backup, or restore one elsewhere with `headrace restore`"
-STOPPED = (
-    "stop sending to it; compare `headrace trace` of its receipts; keep the directory as it is"
-)
+_UNREADABLE = (sqlite3.Error, OSError, ValueError, KeyError, TypeError)
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line. `state`: ok, note (nothing to worry about) or BAD; `action`: what to do."""
+@dataclass(slots=True)
+class Report:
+    """What was found. `books`: the account of every flow, None when store or catalog are damaged; `read`: how many
+    data files and bytes, when they were read."""
 
-    name: str
-    state: str
-    detail: str
-    action: str = ""
+    data_dir: Path
+    running: bool
+    checks: list[Check] = field(default_factory=list)
+    books: Books | None = None
+    read: tuple[int, int] | None = None
+
+    @property
+    def bad(self) -> bool:
+        return any(check.state == BAD for check in self.checks)
 
 
 def main(words: list[str]) -> int:
-    """Entry point for the words after `headrace doctor`; 1 when a check is bad."""
+    """Entry point for the words after `headrace doctor`; 1 when a check is bad. ConfigurationError when there is nothing
+    to look at."""
     parser = argparse.ArgumentParser(
-        prog="headrace doctor", description="Whether all is there and adds up. Never writes."
+        prog="headrace doctor",
+        description="Whether all is there and adds up. Never writes. The exit status is 0 when nothing is BAD, 1 when"
+        " something is, 2 when there is no data to look at.",
     )
     parser.add_argument("--data-dir", type=Path, help="directory of all data")
     parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--deep", action="store_true", help="read every data file and verify its page checksums"
+    )
     options = parser.parse_args(words)
-    settings = load({"data_dir": options.data_dir})
-    checks, books = examine(settings)
-    show(checks, books, options.format, sys.stdout)
-    return 1 if any(check.state == BAD for check in checks) else 0
+    report = examine(load({"data_dir": options.data_dir}), deep=options.deep)
+    show(report, options.format, sys.stdout)
+    return 1 if report.bad else 0
 
 
-def show(checks: list[Check], books: Books | None, format: str, out: TextIO) -> None:
+def show(report: Report, format: str, out: TextIO) -> None:
     """A line for each check, or everything as JSON with the terms of every flow's account."""
     if format == "json":
-        accounts = [as_json(account) for account in books.accounts.values()] if books else []
-        found = {"checks": [asdict(check) for check in checks], "flows": accounts}
-        print(json.dumps(found, indent=2), file=out)
+        print(json.dumps(_as_json(report), indent=2), file=out)
         return
-    for check in checks:
+    for check in report.checks:
         action = f" — {check.action}" if check.action else ""
         print(f"{check.state:<4}  {check.name}: {check.detail}{action}", file=out)
 
 
+def _as_json(report: Report) -> dict[str, object]:
+    books, flows = report.books, list[dict[str, object]]()
+    if books is not None:
+        faults = books.faults(running=report.running)
+        accounts = sorted(books.accounts.values(), key=lambda account: account.flow_id)
+        flows = [as_json(account, faults.get(account.flow_id, [])) for account in accounts]
+    read = dict(zip(("files", "bytes"), report.read, strict=True)) if report.read else None
+    return {
+        "status": "bad" if report.bad else "ok", "dataDir": str(report.data_dir),
+        "running": report.running, "checks": [asdict(check) for check in report.checks],
+        "flows": flows, "read": read,
+    }  # fmt: skip
+
+
 def examine(
-    settings: Settings, sleep: Callable[[float], None] = time.sleep
-) -> tuple[list[Check], Books | None]:
-    """All checks of a data directory; ConfigurationError when there is none."""
+    settings: Settings, sleep: Callable[[float], None] = time.sleep, *, deep: bool = False
+) -> Report:
+    """All checks of a data directory, with `deep` of all bytes of its data files too; ConfigurationError when there is
+    no data."""
     data_dir = settings.data_dir
     if not (data_dir / STORE).is_file():
-        raise ConfigurationError(f"there is no data in {data_dir}")
-    running = held(data_dir / LOCKS[0])
-    checks = [*_surroundings(settings, running=running), *_databases(data_dir)]
-    if any(check.state == BAD for check in checks if check.name in ("store", "catalog")):
-        return checks, None
-    checks.append(_vault(data_dir))
-    books = _books(data_dir, running=running, sleep=sleep)
-    checks += [*_log(data_dir, books), *_tables(data_dir), *_flows(books, running=running)]
-    return checks, books
+        raise ConfigurationError(
+            f"there is no data in {data_dir}: name the directory with --data-dir"
+        )
+    served = held(data_dir / LOCKS[0])
+    left = not served and _worker_left(data_dir, sleep)
+    report = Report(data_dir, running=served or left)
+    report.checks += _seen("server", lambda: _surroundings(settings, sleep, served, left))
+    databases = list(_databases(data_dir))
+    report.checks += databases
+    if any(check.state == BAD for check in databases):
+        return report
+    report.checks += _seen("vault", lambda: _vault(data_dir))
+    report.checks += _seen("tables", lambda: _tables(report, deep=deep))
+    report.checks += _seen("flows", lambda: _account(report, sleep))
+    return report
 
 
-def _surroundings(settings: Settings, *, running: bool) -> Iterator[Check]:
-    data_dir = settings.data_dir
-    if running:
+def _seen(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    """The checks of a part; one that is bad when the part is in no form that could be looked at."""
+    found: list[Check] = []
+    try:
+        for check in look():
+            found.append(check)  # noqa: PERF402 what was found before an error counts
+    except _UNREADABLE as error:
+        text = f"it cannot be looked at: {type(error).__name__}: {error}"
+        found.append(Check(name, BAD, text, RESTORE, "unreadable"))
+    return found
+
+
+def _complaints(data_dir: Path, sleep: Callable[[float], None]) -> list[str] | None:
+    """What the running server complains of, None when it does not answer: a server that has just been started gets
+    some time."""
+    for _ in range(LOOKS):
         reasons = health(data_dir)
+        starting = reasons is None or (reasons and all(r.startswith("worker:") for r in reasons))
+        if not starting:
+            break
+        sleep(BETWEEN_LOOKS)
+    return reasons
+
+
+def _worker_left(data_dir: Path, sleep: Callable[[float], None]) -> bool:
+    """Whether a worker goes on without its server: after a kill it takes some moments to notice."""
+    for _ in range(LOOKS):
+        if not held(data_dir / LOCKS[1]):
+            return False
+        sleep(BETWEEN_LOOKS)
+    return held(data_dir / LOCKS[1])
+
+
+def _surroundings(
+    settings: Settings, sleep: Callable[[float], None], served: bool, left: bool
+) -> Iterator[Check]:
+    data_dir = settings.data_dir
+    if served:
+        reasons = _complaints(data_dir, sleep)
         if reasons is None:
             text = "a process holds the data directory and does not answer"
-            yield Check("server", BAD, text, "look at its log; stop and start it")
+            yield Check("server", BAD, text, "look at its log; stop and start it", "silent")
         elif reasons:
-            yield Check("server", BAD, "; ".join(reasons), "see docs/operating.md for each reason")
+            yield Check(
+                "server", BAD, "; ".join(reasons), "docs/operating.md has each reason", "unwell"
+            )
         else:
             yield Check("server", OK, "running and well")
     else:
         yield Check("server", NOTE, "not running")
-        if held(data_dir / LOCKS[1]):
+        if left:
             text = "a worker without a server still holds worker.lock"
-            yield Check("locks", BAD, text, "wait some seconds; else end the worker process")
-    left = [p.name for p in data_dir.glob("*.next")]
-    left += [p.name for p in data_dir.glob(".credentials.json.*")]
-    if left:
-        text = f"left by an interrupted change: {', '.join(sorted(left))}"
-        yield Check("files", NOTE, text, "the next start finishes or undoes it")
+            yield Check("locks", BAD, text, "end the worker process", "worker")
+    files = [p.name for p in data_dir.glob("*.next")]
+    files += [p.name for p in data_dir.glob(".credentials.json.*")]
+    if files:
+        text = f"left by an interrupted change: {', '.join(sorted(files))}"
+        yield Check("files", NOTE, text, "the next start finishes or undoes it", "interrupted")
     free = shutil.disk_usage(data_dir).free
     text = f"{free / 2**30:.1f} GiB free, the log leaves {settings.log_keep_free / 2**30:.2f}"
     if free < settings.log_keep_free:
-        yield Check("disk", BAD, text, "free space: the inlet refuses records until then")
+        yield Check("disk", BAD, text, "free space: the inlet refuses records until then", "disk")
     else:
         yield Check("disk", OK, text)
     note = restored.read(data_dir)
     if note is not None:
-        yield Check("restored", NOTE, str(note), "`headrace trace` says so of each such receipt")
+        yield Check(
+            "restored", NOTE, str(note), "`headrace trace` says so of each such receipt", "restored"
+        )
 
 
 def _databases(data_dir: Path) -> Iterator[Check]:
@@ -133,102 +196,72 @@ def _databases(data_dir: Path) -> Iterator[Check]:
         path = data_dir / file
         if not path.exists():
             # the first use of a table makes it
-            yield Check(name, NOTE, f"{file} is not there yet")
+            yield Check(name, NOTE, f"{file} is not there yet", code="no_tables")
             continue
         try:
             wrong = integrity(path)
         except sqlite3.Error as error:
             wrong = [str(error)]
         if wrong:
-            yield Check(name, BAD, f"{file}: {_some(wrong)}", RESTORE)
+            yield Check(name, BAD, f"{file}: {some(wrong)}", RESTORE, "database")
         else:
             yield Check(name, OK, f"{file} is intact")
 
 
-def _vault(data_dir: Path) -> Check:
+def _vault(data_dir: Path) -> Iterator[Check]:
     reason = unopened(data_dir)
     if reason:
-        return Check(
-            "vault", BAD, reason, "put the original key file back, for example from a backup"
-        )
-    return Check("vault", OK, "the key opens what was sealed")
+        action = "put the original key file back, for example from a backup"
+        yield Check("vault", BAD, reason, action, "vault_key")
+        return
+    lost = broken(data_dir)
+    if lost:
+        text = f"stored secrets were altered and do not open: {some(lost)}"
+        yield Check("vault", BAD, text, "give these connections their credentials anew", "secret")
+    else:
+        yield Check("vault", OK, "the key opens what was sealed")
 
 
-def _books(data_dir: Path, *, running: bool, sleep: Callable[[float], None]) -> Books:
-    for _ in range(LOOKS if running else 1):
-        books = collect(data_dir, running=running)
-        wrong = [a for a in books.accounts.values() if a.faults(running=running)]
-        if not (wrong or books.strays or books.damage):
+def _tables(report: Report, *, deep: bool) -> Iterator[Check]:
+    if not deep:
+        yield from table_checks(report.data_dir, None)
+        return
+    with closing(PageReader()) as reader:
+        yield from table_checks(report.data_dir, reader)
+        report.read = reader.files, reader.bytes
+
+
+def _account(report: Report, sleep: Callable[[float], None]) -> Iterator[Check]:
+    for left in range(LOOKS if report.running else 1, 0, -1):
+        books = collect(report.data_dir, running=report.running)
+        if left == 1 or books.well(running=report.running):
             break
-        if running:
-            sleep(BETWEEN_LOOKS)  # the parts were of different moments, perhaps
-    return books
+        sleep(BETWEEN_LOOKS)  # the parts were of different moments, perhaps
+    report.books = books
+    yield from _log(report.data_dir, books)
+    yield from flow_checks(books, running=report.running)
+    yield from replay_checks(books, running=report.running)
 
 
 def _log(data_dir: Path, books: Books) -> Iterator[Check]:
-    if books.damage:
-        text = f"{_some(books.damage)}: bytes fail their checksum"
-        yield Check("log", BAD, text, "nothing behind it lands; restore a backup elsewhere")
-    else:
+    action = "the flows whose records these were stop; restore a backup elsewhere for what it has of them"
+    for fault in books.damage:
+        yield Check("log", BAD, fault.detail, action, fault.code)
+    if not books.damage:
         torn = f"; {books.torn} bytes at its end were never acknowledged" if books.torn else ""
         text = f"{books.frames} frames in {books.segments} segments fit their checksums{torn}"
         yield Check("log", OK, text)
+    for text in books.passed:
+        yield Check("log", NOTE, text, code="log_gap")
     lost = missing_revisions(data_dir, books)
     if lost:
-        text = f"waiting records need revisions that the store lacks: {_some(lost)}"
-        yield Check("revisions", BAD, text, "the store is older than the log: restore a newer one")
+        text = f"waiting records need revisions that the store lacks: {some(lost)}"
+        action = "the store is older than the log: restore a newer one"
+        yield Check("revisions", BAD, text, action, "revision_missing")
 
 
-def _tables(data_dir: Path) -> Iterator[Check]:
-    found = tables(data_dir / CATALOG)
-    wrong = 0
-    for entry in found:
-        try:
-            faults = absent(entry.load())
-        except (OSError, ValueError) as error:
-            faults = [f"its metadata cannot be read: {error}"]
-        if faults:
-            # a commit may have replaced what was looked at: only the present state counts
-            now = {t.name: t for t in tables(data_dir / CATALOG)}.get(entry.name)
-            if now is None:
-                continue
-            try:
-                faults = absent(now.load())
-            except (OSError, ValueError) as error:
-                faults = [f"its metadata cannot be read: {error}"]
-        if faults:
-            wrong += 1
-            yield Check(f"table {entry.sandbox}.{entry.name}", BAD, _some(faults), RESTORE)
-    if not wrong:
-        yield Check("tables", OK, f"the files of {len(found)} tables are all there")
-
-
-def _flows(books: Books, *, running: bool) -> Iterator[Check]:
-    for account in sorted(books.accounts.values(), key=lambda a: a.flow_id):
-        name = f"flow {account.flow_id}" + (f" ({account.name})" if account.name else "")
-        faults = account.faults(running=running)
-        if faults:
-            yield Check(name, BAD, "; ".join(faults), STOPPED)
-            continue
-        again = f" + {account.again} again" if account.again else ""
-        lost = f" + {account.lost} lost" if account.lost else ""
-        text = (
-            f"{account.accepted} accepted{again} = {account.landed} landed + {account.failed} failed{lost}"
-            f" + {account.waiting} pending; "
-        )
-        if account.dropped:
-            yield Check(name, NOTE, text + "its data set was deleted, and the rows with it")
-        elif account.noted != (account.landed, account.failed):
-            text += "the last commit is not written down yet: the next start does that"
-            yield Check(name, NOTE, text)
-        else:
-            yield Check(name, OK, text + "rows and commits agree")
-    for text in books.strays:
-        yield Check("rows", BAD, text, "find out who wrote or changed them")
-    if books.foreign:
-        yield Check("rows", NOTE, f"{books.foreign} rows were appended by others than flows")
-
-
-def _some(texts: list[str]) -> str:
-    more = len(texts) - MOST_LISTED
-    return "; ".join(texts[:MOST_LISTED]) + (f"; and {more} more" if more > 0 else "")
+def missing_revisions(data_dir: Path, books: Books) -> list[str]:
+    """Revisions that waiting records name and the store does not have."""
+    with reading(data_dir / STORE) as db:
+        known = set(db.execute("SELECT flow_id, revision FROM flow_revisions"))
+    return [f"flow {id} revision {number}" for id, number in sorted(books.revisions - known)]

@@ -54,20 +54,3 @@ def references(table: "Table", *, history: bool) -> Iterator[Reference]:
                 if str(path) not in seen:
                     seen.add(str(path))
                     yield Reference(path, DATA, file.file_size_in_bytes, deletes)
-
-
-def absent(table: "Table") -> list[str]:
-    """What is wrong with the files of a table's current snapshot; empty when nothing is."""
-    found: list[str] = []
-    try:
-        for reference in references(table, history=False):
-            try:
-                size = reference.path.stat().st_size
-            except FileNotFoundError:
-                found.append(f"{reference.path} is missing")
-                continue
-            if reference.size not in (None, size):
-                found.append(f"{reference.path} has {size} bytes, not {reference.size}")
-    except (OSError, ValueError) as error:
-        found.append(f"{type(error).__name__}: {error}")
-    return found

@@ -29,8 +29,9 @@ def main(words: list[str]) -> int:
     target = load({"data_dir": options.data_dir}).data_dir
     listing = restore(options.source, target)
     print(
-        f"{target}: restored from {time_text(listing.taken)}; what was acknowledged later may not be in it."
-        f"\nheadrace doctor --data-dir {target}"
+        f"{target}: restored from {time_text(listing.taken)}; what was acknowledged later may not be in it\n"
+        f"look at it with `headrace doctor --data-dir {target}`; stop the old server, if it still runs, before\n"
+        f"`headrace serve --data-dir {target}`: two would read the same sources"
     )
     return 0
 
