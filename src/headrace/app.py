@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from headrace import __version__
@@ -16,6 +17,7 @@ from headrace.http.gateway import Gateway
 from headrace.log.writer import LogWriter
 from headrace.logs import fields
 from headrace.model.flow import FlowRevision
+from headrace.runtime.backfilling import Backfills
 from headrace.runtime.commits import totals
 from headrace.runtime.metrics import DataPlane, exposition
 from headrace.runtime.pipeline import Pipeline
@@ -161,7 +163,11 @@ class Application:
                 self.registry.schema_tree,
             ),
             *Rewinds(
-                self.store, self.supervisor, lambda: self.lake, Egress(self.settings.egress_allow)
+                self.store,
+                self.supervisor,
+                lambda: self.lake,
+                Egress(self.settings.egress_allow),
+                self.log_of,
             ).routes(),
             *conversion.routes(self.conversion),
             *flow.routes(self.flow),
@@ -209,6 +215,7 @@ class Application:
 
     async def _start(self) -> None:
         settings = self.settings
+        self.authoring.resume()
         known = totals(self.store)
         self.supervisor.know(known)
         landed = {id: (flow["position"], flow["sequence"]) for id, flow in known.items()}
@@ -248,12 +255,17 @@ class Application:
             note=self.standing.teller("intake"),
         )
         await self.queues.start()  # reads what the log holds before the worker may free it
+        self.backfills = Backfills(
+            self.store, self.log, self.supervisor, asyncio.get_running_loop()
+        )
+        await self.backfills.start()
         await self.supervisor.start()
         self._counting = asyncio.create_task(self._keep_counts())
         asyncio.get_running_loop().run_in_executor(None, lambda: self.lake)
 
     async def _stop(self) -> None:
         await self.queues.stop()
+        await self.backfills.stop()
         await self.log.close()
         await self.supervisor.stop()
         self._counting.cancel()
@@ -305,6 +317,12 @@ class Application:
         return Answer(200, exposition(self.plane), media_type="text/plain; version=0.0.4")
 
     # -- ASGI -----------------------------------------------------------------------------------------------
+
+    def refusal(self, path: str, status: HTTPStatus, text: str) -> Answer:
+        """What is answered to a request that was ended before it was here."""
+        if self.inlet is not None and path.startswith(PREFIXES):
+            return self.inlet.refusal(path, status, text)
+        return self.control.refusal(path, status, text)
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
         if scope["type"] == "http":

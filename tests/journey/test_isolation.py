@@ -60,7 +60,7 @@ SHARED = {
 
 NO_REFERENCES = (
     r"(POST|PUT) .*/(connectionSpecs|flowSpecs)(/{id})?", r"POST .*/search", r"POST .*/action",
-    r"POST /headrace/flows/{id}/rewinds", r"PUT .*/runs/{id}", rf"POST {FLOW}/connections", r"(POST|PUT) .*/samples(/{id}|/upload)?",
+    r"PUT .*/runs/{id}", rf"POST {FLOW}/connections", r"(POST|PUT) .*/samples(/{id}|/upload)?",
     r"POST .*/schemas/upload", r"POST .*/rpc/(import|export)", r"(POST|PATCH|PUT) .*/sandboxes(/{name})?",
     r"(POST|PUT) .*/idnamespace/.*", r"POST /ims/.*", rf"PATCH {FLOW}/(connections|sourceConnections)/{{id}}",
     r"(POST|PUT) .*/mappingSets/{id}/mappings(/{mappingId})?",
@@ -141,6 +141,7 @@ def populated(server: ServerProcess) -> Half:
     replays = f"/headrace/flows/{journey.flow_id}/replays"
     half.ids["replays"] = call("POST", replays, {"path": "x"})["id"]
     half.ids["runs"] = call("GET", f"{FLOW}/runs")["items"][0]["id"]
+    half.ids["others"] = platform.create_flow({}, RULES).flow_id
     return half
 
 
@@ -341,6 +342,7 @@ def bodies(half: Half, method: str, path: str) -> list[Any]:
         (r"POST .*/languages/el/validate", [{"expression": "1", "mappingSetId": ids["mappingSets"]}]),
         (r"POST .*/conversion/schemas", [{"sampleId": ids["samples"]}, {"schemaRef": content}]),
         (r"POST /headrace/flows/{id}/replays", [{"batchId": ids["batches"], "dryRun": True}]),
+        (r"POST /headrace/flows/{id}/rewinds", [{"to": "earliest", "into": ids["others"], "confirm": True}]),
         (r"POST /headrace/flows/{id}/rehearsals",
             [{"mapping": {"id": ids["mappingSets"]}, "schema": ids["schemas"]}]),
         (r"POST .*/insights/metrics", [{

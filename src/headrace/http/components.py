@@ -153,7 +153,14 @@ _BODIES: dict[str, dict[str, Any]] = {
     ),
     "MappingSet": _SET,
     "Mapping": _RULE,
-    "Rewind": _object("to", to={"type": ["string", "integer"]}, partition=TEXT, confirm=FLAG),
+    "Rewind": _object(
+        "to",
+        to={"type": ["string", "integer"]},
+        partition=TEXT,
+        confirm=FLAG,
+        into=TEXT,
+        until={"type": ["string", "integer"]},
+    ),
     "Preview": _object("data mappingSet", data={}, mappingSet=_SET),
     "Expression": _object(
         "expression",

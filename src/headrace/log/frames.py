@@ -32,12 +32,21 @@ none (a checkpoint: the body is a JSON object of every flow's sequence); beside 
 are never on disk)."""
 
 
+class Origin(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Of what a frame is a copy. `rewind`: id of the rewind that copied it; `end`: the offset after the original frame;
+    `at`: when it was copied, in milliseconds since the epoch."""
+
+    rewind: str
+    end: int
+    at: int
+
+
 class Meta(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What the pipeline must know of a frame. `sequence` counts the flow's records before this frame.
 
     `receipt` identifies the request; in a frame of several records, record i has the receipt
     `receipt-<indexes[i]>`, or `receipt-<i>` without `indexes` (they are given when some elements of the
-    request were refused). `envelope` says that records carry the streaming envelope.
+    request were refused). `envelope` says that records carry the streaming envelope. `origin` is there in copies.
     """
 
     layout: int
@@ -47,6 +56,7 @@ class Meta(msgspec.Struct, array_like=True, frozen=True, gc=False):
     receipt: str
     envelope: bool = False
     indexes: list[int] | None = None
+    origin: Origin | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,6 +81,12 @@ class Frame:
     def size(self) -> int:
         """Bytes as received."""
         return len(self.body)
+
+    @property
+    def accepted(self) -> int:
+        """When the log took it, in milliseconds since the epoch; a copy was `received` when its original was."""
+        origin = self.meta.origin
+        return self.received if origin is None else origin.at
 
     def offsets_of(self, indexes: Sequence[int]) -> list[int]:
         """The offsets of records."""

@@ -19,13 +19,13 @@ class LogReader:
 
     `damage` lists the ranges of durable bytes that fail their checksum. Reading goes on behind them: whoever reads
     finds by the frames' sequences which flows lack records, and must not go on with those. Segments with such a range
-    are never removed.
+    are never removed. `start`: begin with the segment that has this offset.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, start: int = 0) -> None:
         self.directory = directory
         self._mark = DurableMark(directory, writable=False)
-        self._base = -1
+        self._base = max((base for base, _ in segments(directory) if base <= start), default=0) - 1
         self._file = -1
         self._at = 0
         self._next = 0

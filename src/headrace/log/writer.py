@@ -22,7 +22,7 @@ import msgspec
 
 from headrace.disk import sync_directory
 from headrace.errors import LogCorrupt, Overloaded
-from headrace.log.frames import CHECKPOINT, HEAD, Meta, encode, scan
+from headrace.log.frames import CHECKPOINT, HEAD, Meta, Origin, encode, scan
 from headrace.log.segments import (
     DurableMark,
     open_log,
@@ -113,13 +113,14 @@ class LogWriter:
         *,
         envelope: bool = False,
         indexes: list[int] | None = None,
+        origin: Origin | None = None,
     ) -> "asyncio.Future[None]":
         """Queue one frame of `count` records; done when durable. Overloaded when it may not be accepted now."""
         if self._broken:
             self._recover()
         self._admit(len(body))
         sequence = self.sequences.get(flow_id, 0)
-        meta = Meta(layout, flow_id, revision, sequence, receipt, envelope, indexes)
+        meta = Meta(layout, flow_id, revision, sequence, receipt, envelope, indexes, origin)
         self._buffers += encode(self.next_offset, count, received, meta, body)
         self.sequences[flow_id] = sequence + count
         self.next_offset += count

@@ -1,13 +1,16 @@
 """Replays as the server asks for them and the worker finds them: documents of the store."""
 
+import time
 from typing import Any
 
 from headrace.model.ids import ulid
 from headrace.store.documents import Document, Scope, Store
 
 KIND = "replays"
-OPEN = ("queued", "running")
-"""States of a replay that has not come to an end; the others are `done` and `failed`."""
+CANCELLING = "cancelling"
+"""A replay that runs is to end: the worker finishes the page at hand first."""
+OPEN = ("queued", "running", CANCELLING)
+"""States of a replay that has not come to an end; the others are `done`, `failed` and `cancelled`."""
 
 
 def request(
@@ -25,3 +28,18 @@ def request(
         "open": [],
     }  # fmt: skip
     return store.create(scope, KIND, ulid(), body)
+
+
+def cancel(store: Store, scope: Scope, id: str) -> Document | None:
+    """End a replay: at once when it has not begun, else by the worker. What it has landed stays. The document as it is
+    then; None when there is no such replay or it had come to an end by itself."""
+    with store.transaction():
+        found = store.get(scope, KIND, id)
+        if found is None or found.body["state"] in ("done", "failed"):
+            return None
+        change: dict[str, Any] = {}
+        if found.body["state"] == "queued":
+            change = {"state": "cancelled", "ended": int(time.time() * 1000)}
+        elif found.body["state"] == "running":
+            change = {"state": CANCELLING}
+        return store.replace(scope, KIND, id, found.body | change) if change else found

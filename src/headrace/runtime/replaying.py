@@ -27,7 +27,7 @@ from headrace.runtime import commits
 from headrace.runtime.landing import FlowState
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.replay import PAGE_BYTES, PAGE_ROWS, Reasons, rerun, selection_of
-from headrace.runtime.replay_requests import KIND, OPEN
+from headrace.runtime.replay_requests import CANCELLING, KIND, OPEN
 from headrace.store.documents import Conflict, Document, Scope, Store
 from headrace.store.revisions import Revisions
 from headrace.testing.crashpoints import reach
@@ -36,7 +36,7 @@ LOOK_EVERY = 0.5
 LONGEST_PAUSE = 30.0
 MOST_BATCHES = 100
 """Batches that one replay names: the newest."""
-_WAITING = "SELECT org, sandbox, id FROM documents WHERE kind=? AND json_extract(body, '$.state') IN (?, ?) ORDER BY seq"
+_WAITING = "SELECT org, sandbox, id FROM documents WHERE kind=? AND json_extract(body, '$.state') IN (?, ?, ?) ORDER BY seq"
 _PASSING = (Stale, Transient, OSError, sqlite3.Error, SQLAlchemyError)
 """What passes by itself: the page is repeated."""
 
@@ -133,7 +133,7 @@ class Replaying:
                 "state": "running", "started": _now(), "below": below, "selected": selected,
                 "revision": revision.revision,
             }  # fmt: skip
-        elif body["revision"] != revision.revision:
+        elif body["revision"] != revision.revision and body["state"] != CANCELLING:
             # the flow changed while the worker was down: what was passed over may be good now
             fresh = {"revision": revision.revision, "after": None, "reasons": [], "stillFailed": 0}
         # an earlier worker may have died between a commit and its row
@@ -146,11 +146,19 @@ class Replaying:
 
     def _page(self, running: _Running) -> bool:
         """Replay a page; False when that was the last."""
-        body, pinned = running.document.body, running.pipeline.revision
+        document = self.store.get(running.scope, KIND, running.document.id)
+        if document is None:
+            raise Conflict(running.document.id)
+        running.document = document  # it may have been cancelled since
+        body, pinned = document.body, running.pipeline.revision
         chosen = selection_of(pinned.flow_id, body["selection"], body["below"])
         after = tuple(body["after"]) if body["after"] else None
         replayer = running.replayer
-        rows = page(replayer.failed_table(), chosen, after, self.page_rows, PAGE_BYTES)
+        # after a death, rows of its last page may have landed and be among the failed still: these alone are dealt with
+        over = body["state"] == CANCELLING
+        rows = None
+        if not over or body["open"]:
+            rows = page(replayer.failed_table(), chosen, after, self.page_rows, PAGE_BYTES)
         if rows is None:
             self._finish(running, chosen)
             return False
@@ -165,11 +173,13 @@ class Replaying:
 
         # what this worker does not come to, the next one knows by the batch
         earlier = self._batches(pinned.flow_id)
-        begun = [*body["open"], batch_id]
+        begun = body["open"] if over else [*body["open"], batch_id]
         running.document = self._write(running.scope, running.document, {"open": begun})
         done = replayer.replay(
             rows,
-            lambda rest: rerun(running.pipeline, rest, batch_id, reasons),
+            lambda rest: (
+                Rerun((), ()) if over else rerun(running.pipeline, rest, batch_id, reasons)
+            ),
             batch_id,
             earlier,
             committed,
@@ -184,7 +194,7 @@ class Replaying:
                 "stillFailed": body["stillFailed"] + rows.num_rows - landed,
                 "batches": batches[-MOST_BATCHES:],
                 # after a death the rows of the page before may be spread over several pages
-                "open": [] if len(begun) == 1 else begun,
+                "open": [] if len(begun) == 1 and not over else begun,
             },
         )  # fmt: skip
         running.reasons = reasons
@@ -201,7 +211,8 @@ class Replaying:
         self._write(
             running.scope, running.document,
             {
-                "state": "done", "ended": _now(), "stillFailed": left, "landed": selected - left,
+                "state": "cancelled" if running.document.body["state"] == CANCELLING else "done",
+                "ended": _now(), "stillFailed": left, "landed": selected - left,
                 "open": [],
             },
         )  # fmt: skip
@@ -251,12 +262,19 @@ class Replaying:
         reason = str(error) if known else f"a defect stopped it: {type(error).__name__}"
         change = {"state": "failed", "ended": _now(), "error": reason}
         with contextlib.suppress(Conflict, sqlite3.Error):  # then it is begun again
-            self.store.replace(scope, KIND, document.id, document.body | change)
+            self.store.replace(scope, KIND, document.id, document.body | change, document.version)
 
     def _write(self, scope: Scope, document: Document, changes: dict[str, Any]) -> Document:
-        return self.store.replace(
-            scope, KIND, document.id, document.body | changes, document.version
-        )
+        """Conflict when it was deleted; that it is to be cancelled is kept."""
+        id = document.id
+        try:
+            return self.store.replace(scope, KIND, id, document.body | changes, document.version)
+        except Conflict:
+            now = self.store.get(scope, KIND, id)
+            if now is None or now.body["state"] != CANCELLING:
+                raise
+            body = now.body | changes | {"state": CANCELLING}
+            return self.store.replace(scope, KIND, id, body, now.version)
 
 
 def _now() -> int:

@@ -26,7 +26,7 @@ from headrace.lake.upkeep import Upkeep
 from headrace.log.damage import Damage
 from headrace.log.frames import LOG_PARTITION, Frame
 from headrace.log.reader import LogReader
-from headrace.runtime import commits
+from headrace.runtime import backfills, commits
 from headrace.runtime.batch import Batch
 from headrace.runtime.landing import FlowState, Lander, Outcome
 from headrace.runtime.pipeline import Pipeline
@@ -86,7 +86,8 @@ class Worker:
             if self.orphaned():
                 return taken > 0  # the next server may still want to read what this one wrote
             positions = {id: flow.position for id, flow in self.flows.items()}
-            self.reader.free(positions | dict.fromkeys(self._aimless(), sys.maxsize))
+            positions |= dict.fromkeys(self._aimless(), sys.maxsize)
+            backfills.free(self.store, self.reader.free, positions)
         return taken > 0
 
     def _take(self, frame: Frame) -> bool:

@@ -36,7 +36,11 @@ def main(words: list[str]) -> int:
 
 
 def ask(
-    data_dir: Path, path: str, sandbox: str | None = None, body: Mapping[str, Any] | None = None
+    data_dir: Path,
+    path: str,
+    sandbox: str | None = None,
+    body: Mapping[str, Any] | None = None,
+    method: str = "GET",
 ) -> dict[str, Any]:
     """What the server of a data directory answers, called with the credentials that lie there; POST with a body."""
     try:
@@ -53,7 +57,7 @@ def ask(
         "x-gw-ims-org-id": own["org_id"], "x-sandbox-name": sandbox or own["sandbox"],
     }  # fmt: skip
     if body is None:
-        return _json(Request(own["base_url"] + path, headers=headers))
+        return _json(Request(own["base_url"] + path, headers=headers, method=method))
     headers["content-type"] = "application/json"
     sent = json.dumps(body).encode()
     # a flow is moved between two commits of the worker, the last of which may take its time

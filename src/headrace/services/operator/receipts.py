@@ -15,6 +15,7 @@ from headrace.log.frames import LOG_PARTITION
 from headrace.model.flow import FlowRevision
 from headrace.runtime.supervisor import Progress, Supervisor
 from headrace.services.operator import restored
+from headrace.services.operator.copies import relate
 from headrace.services.operator.log_search import Logged, find
 from headrace.services.operator.routes import BASE, LogOf
 from headrace.store.documents import Scope, Store
@@ -30,8 +31,10 @@ MOST_ENTRIES = 10_000
 PATIENCE = 20.0
 WAITERS, SEARCHERS = 16, 2
 """Calls that may wait and search at one time: each holds a thread, and a search takes a core."""
-_OF_REQUEST = re.compile(r"\d{13}:\d+:\d+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+")
-"""Receipts that the inlet gives to single records."""
+_COPY = "(@[0-9A-HJKMNP-TV-Z]{26})*"
+_SINGLE = re.compile(rf"(\d{{13}}):\d+:\d+{_COPY}")
+_OF_REQUEST = re.compile(rf"[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}{_COPY}-\d+")
+"""Receipts that the inlet gives to single records, and those of their copies in other flows."""
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class Tracer:
         complete = finished and (all_read or bool(mine))
         if not entries and complete:
             raise self._nothing(receipt)
+        relate(self.store, scope, entries)
         return _answer(receipt, entries, complete)
 
     def _within(self, scope: Scope, flow_id: str, revision: int) -> FlowRevision | None:
@@ -171,8 +175,9 @@ class Tracer:
         from headrace.lake.trace import Wanted
 
         # only receipts of single requests say when they were given
-        moment = int(receipt[:13]) if re.fullmatch(r"\d{13}:\d+:\d+", receipt) else None
-        single = _OF_REQUEST.fullmatch(receipt) is not None
+        timed = _SINGLE.fullmatch(receipt)
+        moment = int(timed[1]) if timed else None
+        single = timed is not None or _OF_REQUEST.fullmatch(receipt) is not None
         wanted = Wanted(receipt, whole=not single, received=moment)
         entries: list[dict[str, Any]] = []
         finished = True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 
+from headrace.runtime.replay_requests import CANCELLING, OPEN
 from headrace.services.operator.command import ask
 from headrace.settings import load
 
@@ -32,6 +33,11 @@ def main(words: list[str]) -> int:
         "--receipt", action="append", help="this record or request; may be repeated"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would land, do nothing")
+    parser.add_argument(
+        "--cancel",
+        metavar="ID",
+        help="end this replay: what has landed stays, the rest stays failed",
+    )
     parser.add_argument("--wait", action="store_true", help="come back when it is done")
     parser.add_argument("--sandbox", default=None, help="sandbox name (default: the first one)")
     parser.add_argument("--data-dir", type=Path, help="directory of all data")
@@ -43,15 +49,22 @@ def main(words: list[str]) -> int:
     }  # fmt: skip
     body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     path = f"/headrace/flows/{quote(options.flow, safe='')}/replays"
+    if options.cancel is not None and (body or options.dry_run):
+        parser.error("--cancel ends a replay as a whole and goes with --wait alone")
     if options.dry_run:
         show_preview(ask(data_dir, path, options.sandbox, body | {"dryRun": True}), sys.stdout)
         return 0
-    found = ask(data_dir, path, options.sandbox, body)
-    while options.wait and found["state"] in ("queued", "running"):
+    if options.cancel is not None:
+        one = f"{path}/{quote(options.cancel, safe='')}"
+        found = ask(data_dir, one, options.sandbox, method="DELETE")
+    else:
+        found = ask(data_dir, path, options.sandbox, body)
+    while options.wait and found["state"] in OPEN:
         time.sleep(PAUSE)
         found = ask(data_dir, f"{path}/{found['id']}", options.sandbox)
     show(found, sys.stdout)
-    return int(found["state"] == "failed" or (options.wait and found["stillFailed"] > 0))
+    left = options.wait and options.cancel is None and found["stillFailed"] > 0
+    return int(found["state"] == "failed" or left)
 
 
 def show(found: dict[str, Any], out: TextIO) -> None:
@@ -60,8 +73,9 @@ def show(found: dict[str, Any], out: TextIO) -> None:
     if found["error"]:
         print(f"  {found['error']}", file=out)
     if found["selected"] is not None:
+        rest = "stay failed" if found["state"] in (CANCELLING, "cancelled") else "failed again"
         print(
-            f"  {found['selected']} failed records: {found['landed']} landed, {found['stillFailed']} failed again",
+            f"  {found['selected']} failed records: {found['landed']} landed, {found['stillFailed']} {rest}",
             file=out,
         )
     show_reasons(found["reasons"], out)

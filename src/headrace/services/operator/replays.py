@@ -15,7 +15,7 @@ from headrace.errors import ApiError, Terminal, Transient
 from headrace.http.contract import Answer, Call, Route
 from headrace.logs import fields
 from headrace.model.flow import FlowRevision
-from headrace.runtime.replay_requests import KIND, OPEN, request
+from headrace.runtime.replay_requests import KIND, OPEN, cancel, request
 from headrace.services.operator.routes import BASE, no_flow
 from headrace.store.documents import Document, Scope, Store
 from headrace.store.revisions import Revisions
@@ -74,13 +74,32 @@ class Replays:
         found = self._of(scope, revision.flow_id)
         return Answer(200, {"replays": [shown(document) for document in reversed(found)]})
 
+    def cancel(self, call: Call) -> Answer:
+        """200 and the replay that is over, 202 when the worker has yet to end it; ApiError 404, or 409 when it had come
+        to an end."""
+        scope, document = self._own(call)
+        ended = cancel(self.store, scope, document.id)
+        if ended is None:
+            text = f"The replay has come to an end: it is {document.body['state']}."
+            raise ApiError(409, "ended", "Conflict", text)
+        about = fields(
+            replay=document.id, flow=document.body["flowId"], client=call.who.client_id,
+            request=call.request_id,
+        )  # fmt: skip
+        logger.info("replay cancelled", extra=about)
+        return Answer(202 if ended.body["state"] in OPEN else 200, shown(ended))
+
     def one(self, call: Call) -> Answer:
+        return Answer(200, shown(self._own(call)[1]))
+
+    def _own(self, call: Call) -> tuple[Scope, Document]:
+        """The replay that a path names, as it is now; ApiError 404."""
         scope, revision = own_flow(self.store, call)
         found = self.store.get(scope, KIND, call.params["replayId"])
         if found is None or found.body["flowId"] != revision.flow_id:
             text = f"The flow has no replay {call.params['replayId']}."
             raise ApiError(404, "not_found", "Resource not found", text)
-        return Answer(200, shown(found))
+        return scope, found
 
     def _of(self, scope: Scope, flow_id: str) -> list[Document]:
         return [d for d in self.store.list(scope, KIND) if d.body["flowId"] == flow_id]
@@ -148,6 +167,7 @@ def replay_routes(store: Store, lake: Callable[[], "Lake"]) -> list[Route]:
         ),
         Route("GET", path, replays.listed, "plain", "Replays of a flow"),
         Route("GET", f"{path}/{{replayId}}", replays.one, "plain", "How far a replay is"),
+        Route("DELETE", f"{path}/{{replayId}}", replays.cancel, "plain", "Cancel a replay"),
     ]
 
 

@@ -1,4 +1,5 @@
-"""`POST /headrace/flows/{id}/rewinds`: an operator moves a flow to another position.
+"""`POST /headrace/flows/{id}/rewinds`: an operator moves a flow to another position, or (`into`) has its records
+delivered to another flow.
 
 The worker is halted meanwhile, the move is one commit of the flow's table, and the next worker goes on from there: also
 a flow that had stopped, for a gap or because its table was rolled back or dropped.
@@ -8,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from headrace.errors import ApiError, Terminal, Transient
@@ -17,10 +18,11 @@ from headrace.log.frames import LOG_PARTITION
 from headrace.logs import fields
 from headrace.model.flow import FlowRevision
 from headrace.model.ids import uuid_text
-from headrace.runtime import commits
+from headrace.runtime import backfills, commits
 from headrace.runtime.opening import settings_of
 from headrace.runtime.supervisor import Supervisor
 from headrace.security.egress import Egress
+from headrace.services.operator.rewind_into import Into, bounds
 from headrace.services.operator.rewind_places import (
     Place,
     in_log,
@@ -28,7 +30,7 @@ from headrace.services.operator.rewind_places import (
     parsed,
     refused,
 )
-from headrace.services.operator.routes import no_flow
+from headrace.services.operator.routes import LogOf, no_flow
 from headrace.sources.connectors import connector, known
 from headrace.sources.contract import Source
 from headrace.store.documents import Scope, Store
@@ -46,49 +48,87 @@ logger = logging.getLogger("headrace.rewind")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request body. `to` is as it was written."""
+    """A request body. `to` and `until` are as they were written. `into`: the flow that gets the records instead."""
 
     to: str | int
     partition: str | None
     confirm: bool
+    into: str | None = None
+    until: str | int | None = None
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "Asked":
         """ApiError 400 naming what is wrong."""
-        unknown = sorted(body.keys() - {"to", "partition", "confirm"})
+        unknown = sorted(body.keys() - {"to", "partition", "confirm", "into", "until"})
         if unknown:
             raise refused(
-                f"'{unknown[0][:40]}' is unknown; known are to, partition, confirm. To read into another data set, make"
-                " a flow for that data set and move it.", 400, "body",
+                f"'{unknown[0][:40]}' is unknown; known are to, partition, confirm, into, until. To read into another data"
+                " set, make a flow for that data set and move it, or name it in `into`.", 400, "body",
             )  # fmt: skip
         partition, confirm = body.get("partition"), body.get("confirm", False)
+        into, until = body.get("into"), body.get("until")
         if not isinstance(partition, str | None):
             raise refused("`partition` must be a text.", 400, "body")
         if not isinstance(confirm, bool):
             raise refused("`confirm` must be true or false.", 400, "body")
+        if not isinstance(into, str | None) or into == "":
+            raise refused("`into` must be the id of a flow.", 400, "body")
+        if until is not None and into is None:
+            raise refused("`until` is for rewinds with `into`.", 400, "body")
         parsed(body.get("to"))
-        return cls(body["to"], partition, confirm)
+        asked = cls(body["to"], partition, confirm, into, until)
+        if into is not None:
+            bounds(asked)
+        return asked
 
 
 @dataclass(frozen=True, slots=True)
 class Rewinds:
-    """Moves flows. `egress` guards what connections may reach."""
+    """Moves flows, and delivers their records to others. `egress` guards what connections may reach."""
 
     store: Store
     supervisor: Supervisor
     lake: "Callable[[], Lake]"
     egress: Egress
+    log: LogOf = field(default_factory=LogOf)
 
     def routes(self) -> list[Route]:
         path = "/headrace/flows/{id}/rewinds"
         return [
             Route("POST", path, self.post, "plain", "Move a flow to another position"),
             Route("GET", path, self.listed, "plain", "Moves of a flow"),
+            Route(
+                "DELETE",
+                f"{path}/{{rewindId}}",
+                self.cancel,
+                "plain",
+                "Cancel a delivery to another flow",
+            ),
         ]
+
+    def cancel(self, call: Call) -> Answer:
+        """202 and the rewind; it is `cancelled` when what is at hand has been copied. ApiError 404, or 409 when it does
+        not run."""
+        scope, flow_id = self._flow(call)
+        id = call.params["rewindId"]
+        found = self.store.get(scope, KIND, id)
+        if found is None or found.body["flowId"] != flow_id:
+            raise ApiError(404, "not_found", "Resource not found", f"The flow has no rewind {id}.")
+        ending = backfills.cancel(self.store, scope, id)
+        if ending is None:
+            state = found.body.get("state", "done")
+            raise refused(f"The rewind has come to an end: it is {state}.", code="ended")
+        told = fields(flow=flow_id, rewind=id, client=call.who.client_id, request=call.request_id)
+        logger.info("rewind cancelled", extra=told)
+        return Answer(202, backfills.shown(ending))
 
     def listed(self, call: Call) -> Answer:
         scope, flow_id = self._flow(call)
-        found = [d.body for d in self.store.list(scope, KIND) if d.body["flowId"] == flow_id]
+        found = [
+            backfills.shown(document.body)
+            for document in self.store.list(scope, KIND)
+            if document.body["flowId"] == flow_id
+        ]
         return Answer(200, {"rewinds": found})
 
     def post(self, call: Call) -> Answer:
@@ -98,6 +138,8 @@ class Rewinds:
         if revision is None:
             raise refused(f"Flow {flow_id} has no revision that could be run.")
         try:
+            if asked.into is not None:
+                return Into(self.store, self.log).post(scope, revision, asked, call)
             if not asked.confirm:
                 *_, text = self._plan(revision, asked)
                 raise refused(

@@ -74,8 +74,13 @@ def _show_entry(entry: dict[str, Any], out: TextIO) -> None:
         lines["failure"] = f"{reason['stage']} {reason['code']}{where}: {reason['message']}"
     if entry.get("note"):
         lines["note"] = entry["note"]
+    if entry.get("copyOf"):
+        origin = entry["copyOf"]
+        lines["copy of"] = f"{origin['receipt']} in flow {origin['flow']}"
     for name, text in lines.items():
         print(f"  {name:<9} {text}", file=out)
+    for copy in entry.get("copies", ()):
+        print(f"  {'copied to':<9} flow {copy['flow']} as {copy['receipt']}", file=out)
 
 
 def _known(value: Any) -> str:
