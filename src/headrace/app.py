@@ -46,7 +46,7 @@ from headrace.services.inlet.endpoint import PREFIXES, InletEndpoint
 from headrace.services.operator.receipts import receipt_routes
 from headrace.services.operator.rehearsals import rehearsal_routes
 from headrace.services.operator.replays import replay_routes
-from headrace.services.operator.rewind import Rewinds
+from headrace.services.operator.rewind.requests import Rewinds
 from headrace.services.operator.routes import LogOf
 from headrace.settings import Settings
 from headrace.store.bootstrap import bootstrap

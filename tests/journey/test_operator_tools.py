@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from headrace.services.operator.checks import BAD
-from headrace.services.operator.doctor import examine
+from headrace.services.operator.doctor.checks import BAD
+from headrace.services.operator.doctor.examination import examine
 from headrace.settings import Settings
 from headrace.testing.server import Journey, PlatformClient, ServerProcess
 

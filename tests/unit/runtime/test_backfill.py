@@ -30,10 +30,10 @@ from headrace.runtime.commits import totals
 from headrace.runtime.supervisor import Progress
 from headrace.security.egress import Egress
 from headrace.security.tokens import Tokens
-from headrace.services.operator.accounts import collect
-from headrace.services.operator.backup import back_up
-from headrace.services.operator.restore import restore
-from headrace.services.operator.rewind import Rewinds
+from headrace.services.operator.backup.creation import back_up
+from headrace.services.operator.backup.restore import restore
+from headrace.services.operator.doctor.collection import collect
+from headrace.services.operator.rewind.requests import Rewinds
 from headrace.services.operator.routes import LogOf
 from headrace.store.documents import Scope
 from headrace.store.revisions import Revisions

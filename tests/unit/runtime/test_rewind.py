@@ -28,8 +28,8 @@ from headrace.runtime.balance import balance
 from headrace.security.clients import add_client
 from headrace.security.egress import Egress
 from headrace.security.tokens import Tokens
-from headrace.services.operator import rewind
-from headrace.services.operator.accounts import collect
+from headrace.services.operator.doctor.collection import collect
+from headrace.services.operator.rewind import requests as rewind
 from headrace.sources.contract import Chunk, Connector, Message, Partition, Position, Settings
 from headrace.store.documents import Scope
 from headrace.store.revisions import Revisions

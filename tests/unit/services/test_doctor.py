@@ -24,12 +24,12 @@ from headrace.log.segments import read_frames, segments
 from headrace.model.flow import FlowRevision
 from headrace.runtime.queued import entry_of
 from headrace.security.vault import SEALED, Vault
-from headrace.services.operator import page_checks, table_counts
-from headrace.services.operator.accounts import collect
-from headrace.services.operator.checks import BAD, NOTE, OK, Check
-from headrace.services.operator.doctor import Report, examine
-from headrace.services.operator.table_files import Named
-from headrace.services.operator.table_files import examine as examine_files
+from headrace.services.operator.doctor import page_checks, table_counts
+from headrace.services.operator.doctor.checks import BAD, NOTE, OK, Check
+from headrace.services.operator.doctor.collection import collect
+from headrace.services.operator.doctor.examination import Report, examine
+from headrace.services.operator.doctor.table_files import Named
+from headrace.services.operator.doctor.table_files import examine as examine_files
 from headrace.settings import Settings
 from headrace.sources.contract import Message
 from headrace.store.documents import Scope

@@ -28,13 +28,13 @@ from headrace.runtime.supervisor import Supervisor
 from headrace.runtime.worker import Worker
 from headrace.security.tokens import Tokens
 from headrace.security.vault import Vault
-from headrace.services.operator.backup import back_up
-from headrace.services.operator.checks import BAD, Check
-from headrace.services.operator.copying import CONTENT, Altered, Listing
-from headrace.services.operator.doctor import examine
+from headrace.services.operator.backup.copying import CONTENT, Altered, Listing
+from headrace.services.operator.backup.creation import back_up
+from headrace.services.operator.backup.restore import restore
+from headrace.services.operator.doctor.checks import BAD, Check
+from headrace.services.operator.doctor.examination import examine
 from headrace.services.operator.log_search import find
 from headrace.services.operator.receipts import receipt_routes
-from headrace.services.operator.restore import restore
 from headrace.services.operator.routes import LogOf
 from headrace.settings import Settings
 from headrace.store.bootstrap import bootstrap

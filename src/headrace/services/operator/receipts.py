@@ -14,7 +14,7 @@ from headrace.http.contract import Answer, Call, Route
 from headrace.log.frames import LOG_PARTITION
 from headrace.model.flow import FlowRevision
 from headrace.runtime.supervisor import Progress, Supervisor
-from headrace.services.operator import restored
+from headrace.services.operator.backup import restored
 from headrace.services.operator.copies import relate
 from headrace.services.operator.log_search import Logged, find
 from headrace.services.operator.routes import BASE, LogOf

@@ -4,19 +4,23 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.table import Table
 
 from headrace.disk import local_path
+from headrace.lake.replace import live_files
+from headrace.lake.replay_rows import BATCH, KEY, Key
+from headrace.lake.rewind import standing
+from headrace.lake.trace import Wanted
+from headrace.lake.watermark import PREFIX, Watermark
 from headrace.log.frames import LOG_PARTITION
-from headrace.services.operator.accounts import ROLLED_BACK, Books
-from headrace.services.operator.checks import Fault
+from headrace.services.operator.doctor.accounts import ROLLED_BACK, Books
+from headrace.services.operator.doctor.checks import Fault
 from headrace.services.operator.inspection import CATALOG, TableEntry, tables
-
-if TYPE_CHECKING:
-    from pyiceberg.table import Table
-
-    from headrace.lake.replay_rows import Key
-    from headrace.lake.watermark import Watermark
 
 Pair = tuple[str, str]
 _AT_ONCE = 65_536
@@ -27,7 +31,7 @@ _AT_ONCE = 65_536
 class Counted:
     """The watermarks by (flow, data set); the data sets that have a table, and of those that could not be read why."""
 
-    marks: "dict[Pair, Watermark]" = field(default_factory=dict)
+    marks: dict[Pair, Watermark] = field(default_factory=dict)
     listed: set[str] = field(default_factory=set)
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -80,10 +84,7 @@ def _uncounted(entry: TableEntry, books: Books, counted: Counted, reason: str) -
         books.of(flow_id).uncounted.append(fault)
 
 
-def _note_marks(entry: TableEntry, table: "Table", books: Books, counted: Counted) -> None:
-    from headrace.lake.rewind import standing
-    from headrace.lake.watermark import PREFIX
-
+def _note_marks(entry: TableEntry, table: Table, books: Books, counted: Counted) -> None:
     for name in table.metadata.properties:
         if not name.startswith(PREFIX):
             continue
@@ -143,7 +144,7 @@ class Rows:
     foreign: int = 0
 
 
-def count_rows(table: "Table", *, failed: bool, below: Mapping[str, Mapping[str, int]]) -> Rows:
+def count_rows(table: Table, *, failed: bool, below: Mapping[str, Mapping[str, int]]) -> Rows:
     """Count a table's rows.
 
     `below`: flow → partition → offset. Failed rows at or behind it belong to a batch that is being committed and
@@ -165,8 +166,6 @@ def count_rows(table: "Table", *, failed: bool, below: Mapping[str, Mapping[str,
 
 
 def _count_good(columns: list[Any], found: Rows) -> None:
-    import pyarrow as pa
-
     rows = pa.table(dict(zip(("flow", "partition", "offset"), columns, strict=True)))
     groups = rows.group_by(["flow", "partition"]).aggregate([("offset", "max"), ([], "count_all")])
     for group in groups.to_pylist():
@@ -180,18 +179,13 @@ def _count_good(columns: list[Any], found: Rows) -> None:
 
 
 def _columns(
-    table: "Table", names: Collection[str], *, failed: bool, files: Collection[str] | None = None
+    table: Table, names: Collection[str], *, failed: bool, files: Collection[str] | None = None
 ) -> "Iterator[list[Any] | int]":
     """Columns of what the table knows of its rows' sources, some rows at a time; of a file without them only how many
     rows it has.
 
     Footers' statistics are left alone: damaged ones make the library end the process.
     """
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    from headrace.lake.replace import live_files
-
     parent = "" if failed else "_acp_system_metadata"
     paths = [f"{parent}.{name}" if parent else name for name in names]
     for data_file in live_files(table):
@@ -215,7 +209,7 @@ def _columns(
 
 
 def _note_leaving(
-    entry: TableEntry, good: "Table", failed: "Table", books: Books, counted: Counted
+    entry: TableEntry, good: Table, failed: Table, books: Books, counted: Counted
 ) -> None:
     for flow_id in _flows(entry, counted):
         batches = books.begun(flow_id)
@@ -225,10 +219,8 @@ def _note_leaving(
             books.of(flow_id).leaving += _rows_of(failed, flow_id, keys, below)
 
 
-def _landed_by(table: "Table", flow_id: str, batches: Collection[str]) -> "set[Key]":
+def _landed_by(table: Table, flow_id: str, batches: Collection[str]) -> set[Key]:
     """The keys of the flow's rows that came with some batches, which are few: a page of a replay each."""
-    from headrace.lake.replay_rows import BATCH, KEY
-
     found: set[Key] = set()
     files = {file.file_path for file in _holding(table, batches)}
     for columns in _columns(table, ("flowId", BATCH, *KEY), failed=False, files=files):
@@ -240,11 +232,8 @@ def _landed_by(table: "Table", flow_id: str, batches: Collection[str]) -> "set[K
     return found
 
 
-def _holding(table: "Table", batches: Collection[str]) -> Iterator[Any]:
+def _holding(table: Table, batches: Collection[str]) -> Iterator[Any]:
     """The files that may hold rows of the batches, by the bounds that manifests give."""
-    from headrace.lake.replace import live_files
-    from headrace.lake.trace import Wanted
-
     id = table.schema().find_field("_acp_system_metadata.acp_sourceBatchId").field_id
     for file in live_files(table):
         low, high = ((bounds or {}).get(id) for bounds in (file.lower_bounds, file.upper_bounds))
@@ -252,12 +241,8 @@ def _holding(table: "Table", batches: Collection[str]) -> Iterator[Any]:
             yield file
 
 
-def _rows_of(
-    table: "Table", flow_id: str, keys: "Collection[Key]", below: Mapping[str, int]
-) -> int:
+def _rows_of(table: Table, flow_id: str, keys: Collection[Key], below: Mapping[str, int]) -> int:
     """How many failed rows have one of the keys."""
-    from headrace.lake.replay_rows import KEY
-
     count = 0
     for columns in _columns(table, ("flowId", *KEY), failed=True):
         if not isinstance(columns, int):

@@ -24,14 +24,16 @@ from typing import TYPE_CHECKING
 
 from headrace.errors import ConfigurationError, Terminal, Transient
 from headrace.runtime.backfills import put_back, remembered
-from headrace.services.operator.copying import (
+from headrace.services.operator.backup.copying import (
     CONTENT,
     Listing,
     copy,
     copy_database,
     settled,
 )
-from headrace.services.operator.copying import MANIFEST as FINISHED
+from headrace.services.operator.backup.copying import MANIFEST as FINISHED
+from headrace.services.operator.backup.log_copy import HeldLog
+from headrace.services.operator.backup.references import DATA, LIST, MANIFEST, METADATA, references
 from headrace.services.operator.inspection import (
     CATALOG,
     LOCKS,
@@ -41,8 +43,6 @@ from headrace.services.operator.inspection import (
     reading,
     tables,
 )
-from headrace.services.operator.log_copy import HeldLog
-from headrace.services.operator.references import DATA, LIST, MANIFEST, METADATA, references
 from headrace.services.operator.sealed_values import unopened
 from headrace.settings import load
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from headrace.runtime.replay_requests import OPEN
-from headrace.services.operator.accounts import ROLLED_BACK, Account, Books, Replay
-from headrace.services.operator.checks import BAD, NOTE, OK, Check
+from headrace.services.operator.doctor.accounts import ROLLED_BACK, Account, Books, Replay
+from headrace.services.operator.doctor.checks import BAD, NOTE, OK, Check
 
 _KEEP = "stop sending to it; compare `headrace trace` of its receipts; keep the directory as it is"
 _LATER = "the next start completes it, nothing is wrong"

@@ -8,8 +8,8 @@ from pathlib import Path
 from headrace.log.damage import Damage, resume
 from headrace.log.frames import CHECKPOINT, Frame
 from headrace.log.segments import decode_checkpoint, segments
-from headrace.services.operator.accounts import Books
-from headrace.services.operator.checks import Fault
+from headrace.services.operator.doctor.accounts import Books
+from headrace.services.operator.doctor.checks import Fault
 from headrace.services.operator.log_search import Scanned, durable, frames
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from headrace.services.operator.checks import BAD, NOTE, OK, Check, Fault, some
+from headrace.services.operator.doctor.checks import BAD, NOTE, OK, Check, Fault, some
+from headrace.services.operator.doctor.page_checks import PageReader
+from headrace.services.operator.doctor.table_files import examine
 from headrace.services.operator.inspection import CATALOG, TableEntry, tables
-from headrace.services.operator.page_checks import PageReader
-from headrace.services.operator.table_files import examine
 
 RESTORE = "put the file back from a backup, or restore one elsewhere with `headrace restore`"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from headrace.disk import local_path
 from headrace.services.operator.avro import checked
-from headrace.services.operator.checks import Fault
+from headrace.services.operator.doctor.checks import Fault
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestFile

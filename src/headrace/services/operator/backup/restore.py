@@ -10,9 +10,16 @@ from pathlib import Path
 
 from headrace.disk import sync_directory
 from headrace.errors import ConfigurationError
-from headrace.services.operator.copying import CONTENT, Altered, Listing, pieces, put, settled
-from headrace.services.operator.relocation import Move, relocate
-from headrace.services.operator.restored import NAME, time_text
+from headrace.services.operator.backup.copying import (
+    CONTENT,
+    Altered,
+    Listing,
+    pieces,
+    put,
+    settled,
+)
+from headrace.services.operator.backup.relocation import Move, relocate
+from headrace.services.operator.backup.restored import NAME, time_text
 from headrace.settings import load
 
 

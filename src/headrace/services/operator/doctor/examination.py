@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import TextIO
 
 from headrace.errors import ConfigurationError
-from headrace.services.operator import restored
-from headrace.services.operator.accounts import Books, as_json, collect
-from headrace.services.operator.checks import BAD, NOTE, OK, Check, some
-from headrace.services.operator.flow_checks import flow_checks, replay_checks
+from headrace.services.operator.backup import restored
+from headrace.services.operator.doctor.accounts import Books, as_json
+from headrace.services.operator.doctor.checks import BAD, NOTE, OK, Check, some
+from headrace.services.operator.doctor.collection import collect
+from headrace.services.operator.doctor.flow_checks import flow_checks, replay_checks
+from headrace.services.operator.doctor.page_checks import PageReader
+from headrace.services.operator.doctor.table_checks import RESTORE, table_checks
 from headrace.services.operator.inspection import (
     CATALOG,
     LOCKS,
@@ -26,9 +29,7 @@ from headrace.services.operator.inspection import (
     integrity,
     reading,
 )
-from headrace.services.operator.page_checks import PageReader
 from headrace.services.operator.sealed_values import broken, unopened
-from headrace.services.operator.table_checks import RESTORE, table_checks
 from headrace.settings import Settings, load
 
 LOOKS = 4

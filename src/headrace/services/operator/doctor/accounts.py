@@ -3,12 +3,11 @@ rows, the rows of commits. Watermarks are what they are held against.
 """
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from headrace.runtime.balance import Balance
 from headrace.runtime.replay_requests import OPEN
-from headrace.services.operator.checks import Fault
+from headrace.services.operator.doctor.checks import Fault
 
 ROLLED_BACK = "rolled_back"
 """The code of a table that was taken back behind its commits."""
@@ -161,25 +160,6 @@ class Books:
         back is certain at once."""
         faults = (fault for each in self.faults(running=running).values() for fault in each)
         return not (self.strays or self.damage or any(f.code != ROLLED_BACK for f in faults))
-
-
-def collect(data_dir: Path, *, running: bool) -> Books:
-    """Read everything once. Beside a running server the parts are of slightly different moments: ask again before
-    you believe a fault.
-
-    The store is asked first, for what it knows of commits, then the tables: a watermark only grows, so one that is
-    behind what the store knew before was taken back.
-    """
-    from headrace.services.operator.log_counts import count_log
-    from headrace.services.operator.store_counts import note_commits, remembered
-    from headrace.services.operator.table_counts import count_tables
-
-    books = Books()
-    before = remembered(data_dir, books)
-    counted = count_tables(data_dir, books)
-    note_commits(data_dir, books, before, counted)
-    count_log(data_dir / "log", books, running=running)
-    return books
 
 
 def as_json(account: Account, faults: list[Fault]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.log.segments import segments
-from headrace.services.operator.copying import put
+from headrace.services.operator.backup.copying import put
 from headrace.services.operator.log_search import Scanned, durable, frames
 
 _CHUNK = 4 * 1024 * 1024

@@ -22,8 +22,8 @@ from headrace.runtime import backfills, commits
 from headrace.runtime.opening import settings_of
 from headrace.runtime.supervisor import Supervisor
 from headrace.security.egress import Egress
-from headrace.services.operator.rewind_into import Into, bounds
-from headrace.services.operator.rewind_places import (
+from headrace.services.operator.rewind.into import Into, bounds
+from headrace.services.operator.rewind.places import (
     Place,
     in_log,
     in_source,

@@ -11,7 +11,7 @@ from headrace.log.frames import Frame
 from headrace.log.reader import LogReader
 from headrace.log.segments import segments
 from headrace.model.flow import FlowRevision
-from headrace.services.operator.rewind_places import refused
+from headrace.services.operator.rewind.places import refused
 from headrace.store.revisions import Revisions
 
 TRIES = 5

@@ -19,15 +19,15 @@ from headrace.logs import fields
 from headrace.model.flow import FlowRevision
 from headrace.model.ids import ulid
 from headrace.runtime.backfills import FAILED, KIND, RUNNING, between, fresh, shown
-from headrace.services.operator.rewind_places import parsed, refused
-from headrace.services.operator.rewind_range import Range, look, misfit
+from headrace.services.operator.rewind.log_range import Range, look, misfit
+from headrace.services.operator.rewind.places import parsed, refused
 from headrace.sources.connectors import connector, known
 from headrace.sources.contract import EARLIEST, LATEST
 from headrace.store.documents import Document, Scope, Store
 from headrace.store.revisions import Revisions
 
 if TYPE_CHECKING:
-    from headrace.services.operator.rewind import Asked
+    from headrace.services.operator.rewind.requests import Asked
 
 MOST_RUNNING = 10
 """Rewinds into other flows that may run in one sandbox at a time."""

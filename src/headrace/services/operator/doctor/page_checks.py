@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace.services.operator.checks import Fault
-from headrace.services.operator.table_files import Named
+from headrace.services.operator.doctor.checks import Fault
+from headrace.services.operator.doctor.table_files import Named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +23,7 @@ AT_ONCE = 4 * 2**20
 """Bytes of values that are unpacked at a time, where a page is not larger."""
 _STREAM = 256 * 1024
 _MOST_ROWS = 16_384
-_COMMAND = [sys.executable, "-m", "headrace.services.operator.page_checks"]
+_COMMAND = [sys.executable, "-m", "headrace.services.operator.doctor.page_checks"]
 
 
 class PageReader:

@@ -5,16 +5,13 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from headrace.lake.watermark import Watermark
 from headrace.runtime.replay_requests import KIND, OPEN
-from headrace.services.operator.accounts import ROLLED_BACK, Account, Books, Replay
-from headrace.services.operator.checks import Fault
+from headrace.services.operator.doctor.accounts import ROLLED_BACK, Account, Books, Replay
+from headrace.services.operator.doctor.checks import Fault
+from headrace.services.operator.doctor.table_counts import Counted
 from headrace.services.operator.inspection import STORE, reading
-
-if TYPE_CHECKING:
-    from headrace.lake.watermark import Watermark
-    from headrace.services.operator.table_counts import Counted
 
 Pair = tuple[str, str]
 """A flow and the data set that it lands in."""
@@ -55,7 +52,7 @@ def _note_replays(db: sqlite3.Connection, books: Books) -> None:
 
 
 def note_commits(
-    data_dir: Path, books: Books, before: Mapping[Pair, Known], counted: "Counted"
+    data_dir: Path, books: Books, before: Mapping[Pair, Known], counted: Counted
 ) -> None:
     """Add up the rows of commits, as far as the watermarks reach that were read from the tables, and find those
     watermarks that are behind what the store knew `before`."""
@@ -112,7 +109,7 @@ def _ids(commit: str) -> tuple[str, str]:
 
 
 def _hold_against(
-    db: sqlite3.Connection, books: Books, pair: Pair, mark: "Watermark", known: Known | None
+    db: sqlite3.Connection, books: Books, pair: Pair, mark: Watermark, known: Known | None
 ) -> None:
     account = books.of(pair[0])
     (own,) = db.execute(

@@ -1,0 +1,1 @@
+"""`headrace rewind`: a flow goes to another position, or delivers to another flow what it delivered before."""
