@@ -86,8 +86,9 @@ def serve(settings: Settings) -> int:
         application = Application(settings, base_url)
         config = uvicorn.Config(
             application, loop="uvloop", ws="none",
-            http=protocol(settings.request_timeout, raise_file_limit()), lifespan="on", log_config=None,
-            access_log=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=10,
+            http=protocol(settings.request_timeout, raise_file_limit(), application.refusal),
+            lifespan="on", log_config=None, access_log=False, server_header=False,
+            timeout_keep_alive=75, timeout_graceful_shutdown=10,
         )  # fmt: skip
         server = Server(config)
         logger.info("serving %s, data in %s", base_url, settings.data_dir)

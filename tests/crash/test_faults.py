@@ -3,12 +3,9 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -136,48 +133,6 @@ def test_p3_a_worker_that_hangs_is_reported_while_records_are_accepted_and_all_l
         rig.signal_worker(signal.SIGCONT)
     assert rig.verdict().faults() == {}
     wait_for("the report ends", lambda: not reasons(rig, "lake"))
-
-
-# -- clients ------------------------------------------------------------------------------------------------
-
-
-def test_p7_a_thousand_idle_and_a_hundred_slow_connections_leave_others_unaffected(
-    rig: Rig,
-) -> None:
-    parts = urlsplit(rig.journey.batch_url)
-    head = f"POST {parts.path} HTTP/1.1\r\nHost: x\r\nx-adobe-flow-id: {rig.journey.flow_id}\r\nContent-Length: 500\r\n\r\n"
-    with contextlib.ExitStack() as held:
-        idle = [
-            held.enter_context(socket.create_connection((parts.hostname, parts.port)))
-            for _ in range(1000)
-        ]
-        slow = [
-            held.enter_context(socket.create_connection((parts.hostname, parts.port)))
-            for _ in range(100)
-        ]
-        for connection in slow[:50]:
-            connection.sendall(head.encode())
-        took = []
-        with httpx.Client() as client:
-            for n in range(40):
-                for connection in slow[:50]:
-                    connection.sendall(b" ")
-                for connection in slow[50:]:
-                    connection.sendall(head[n].encode())
-                began = time.monotonic()
-                request = rig.oracle.attempt("healthy", n, 1)
-                answer = client.post(
-                    rig.journey.inlet_url, json={"id": f"healthy:{n}", "n": n, "kind": "good"},
-                    headers={"x-adobe-flow-id": rig.journey.flow_id}, timeout=10,
-                )  # fmt: skip
-                took.append(time.monotonic() - began)
-                assert answer.status_code == 200
-                rig.oracle.answer(request, Answer.ACKNOWLEDGED)
-        assert sorted(took)[20] < 0.5
-        assert len(idle) == 1000
-    findings = rig.verdict()
-    assert findings.faults() == {}
-    assert findings.landed == 40  # nothing of the bodies that never came
 
 
 # -- the disk -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import compile_path
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from headrace.errors import ApiError, Overloaded
 from headrace.http.contract import Answer, Call, Route
@@ -40,7 +41,7 @@ class _Entry:
 
 def build(
     routes: Sequence[Route], gateway: Gateway, *, title: str, max_body: int = MAX_BODY
-) -> ASGIApp:
+) -> "Dispatcher":
     """An application that serves the routes, `/openapi.json`, and an envelope for everything else.
 
     Bodies above `max_body` bytes are refused with 413.
@@ -57,7 +58,7 @@ def build(
             auth="none",
         ),
     ]
-    return _Dispatcher(table, gateway, max_body)
+    return Dispatcher(table, gateway, max_body)
 
 
 def _precedence(route: Route) -> tuple[int, ...]:
@@ -67,7 +68,9 @@ def _precedence(route: Route) -> tuple[int, ...]:
     return (*(ranks[":path}" in s] if s.startswith("{") else 0 for s in segments), 3)
 
 
-class _Dispatcher:
+class Dispatcher:
+    """The application. `refusal` words what is answered to a request that did not come whole."""
+
     def __init__(self, routes: Sequence[Route], gateway: Gateway, max_body: int) -> None:
         ordered = sorted(routes, key=_precedence)
         self._table = [
@@ -112,6 +115,16 @@ class _Dispatcher:
             ),
         )  # fmt: skip
         await _response(answer, request_id, request.method)(scope, receive, send)
+
+    def refusal(self, path: str, status: HTTPStatus, text: str) -> Answer:
+        """The error of a request that was ended before it was here, in the shape of the path's service."""
+        path, request_id = path.rstrip("/") or "/", uuid.uuid4().hex
+        exact = (entry.route.service for entry in self._table if entry.pattern.match(path))
+        code = "timeout" if status == HTTPStatus.REQUEST_TIMEOUT else "overloaded"
+        error = ApiError(status.value, code, status.phrase, text)
+        _, body = render(error, next(exact, "") or self._nearest(path), request_id)
+        _log.info("request", extra=fields(request=request_id, path=path, status=status.value))
+        return Answer(status.value, msgspec.json.encode(body), {"x-request-id": request_id})
 
     def _serve(self, call: Call, route: Route) -> Answer:
         call.caller = self._gateway.admit(call, route)

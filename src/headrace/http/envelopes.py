@@ -16,13 +16,18 @@ _SHARED_CODES = {
     "catalog": {"body": "CAT-1001-400", "paging": "CAT-1002-400"},
     "sandbox": {"body": "SMS-1001-400", "paging": "SMS-1002-400"},
     "conversion": {"body": "DPS-1001-400", "paging": "DPS-1002-400"},
-    "ims": {"body": "invalid_request", "paging": "invalid_request"},
+    "ims": {
+        "body": "invalid_request",
+        "paging": "invalid_request",
+        "timeout": "invalid_request",
+    },
     "identity": {
         "body": "INVALID_REQUEST_PARAMS",
         "paging": "INVALID_REQUEST_PARAMS",
         "internal": "INTERNAL_SERVER_ERROR",
         "method": "INVALID_REQUEST_PARAMS",
         "too_large": "INVALID_REQUEST_PARAMS",
+        "timeout": "INVALID_REQUEST_PARAMS",
     },
 }
 _PREFIXES = {
@@ -36,6 +41,7 @@ _GENERAL = {
     "not_found": "1003",
     "method": "1004",
     "too_large": "1005",
+    "timeout": "1006",
     "internal": "1000",
 }
 

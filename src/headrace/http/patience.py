@@ -1,14 +1,21 @@
 """The wire protocol with time-outs and a bound: clients that send slowly, or nothing, do not hold the server.
 
 A request that is not there whole in time is answered 408 and its connection closed; a connection beyond the bound is
-answered 503. Requests that come in one piece, as nearly all do, cost no timer.
+answered 503. Both have the body that the path's service gives to its other errors. Requests that come in one piece,
+as nearly all do, cost no timer.
 """
 
 import asyncio
 import resource
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from headrace.http.contract import Answer
 
 SLOWEST = 16 * 1024
 """Bytes a second that extend a request's time: a large body over a slow line is no attack."""
@@ -19,13 +26,18 @@ LINGER = 1.0
 """Seconds in which a refused client can read the answer."""
 
 
-def protocol(seconds: float, most: int) -> type[asyncio.Protocol]:
+Refusal = Callable[[str, HTTPStatus, str], Answer]
+"""Words an error, given the path as far as it came, the status, and what was wrong. The answer's body is bytes."""
+
+
+def protocol(seconds: float, most: int, refusal: Refusal) -> type[asyncio.Protocol]:
     """A protocol for uvicorn. A request has `seconds` to arrive, and one more for each SLOWEST bytes of it that
-    came; a new connection has as long to begin. Connections beyond `most` are refused."""
+    came; a new connection has as long to begin. Connections beyond `most` are refused. `refusal` words both."""
 
     class Patient(_Patient):
         allowed = seconds
         connections_at_most = most
+        worded = staticmethod(refusal)
 
     return Patient
 
@@ -41,6 +53,7 @@ def raise_file_limit() -> int:
 class _Patient(HttpToolsProtocol):
     allowed: float
     connections_at_most: int
+    worded: Refusal
     _timer: asyncio.TimerHandle | None = None
     _unfinished = False
     _ended = False
@@ -50,7 +63,10 @@ class _Patient(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > self.connections_at_most:
-            self._refuse(b"503 Service Unavailable", b"Too many connections", b"retry-after: 5\r\n")
+            text = f"There are {self.connections_at_most} connections already; no more are served"
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, text, {"retry-after": "5"})
+            if len(self.connections) > self.connections_at_most + FILES // 2:
+                self.transport.close()  # those that linger must leave descriptors for files
             return
         self._began = self.loop.time()
         self._timer = self.loop.call_later(self.allowed, self._look)
@@ -94,21 +110,41 @@ class _Patient(HttpToolsProtocol):
             left = self.allowed
         if left > 0:
             self._timer = self.loop.call_later(left, self._look)
-        elif self._unfinished and not self._answering():
-            self._refuse(b"408 Request Timeout", b"The request did not arrive in time")
+        elif self._unfinished and not self._answered():
+            text = (
+                f"The request did not arrive within {self.allowed:g} seconds, "
+                f"and one more for each {SLOWEST} bytes of it"
+            )
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, text)
         else:
             self.transport.close()
 
-    def _answering(self) -> bool:
-        cycle = self.cycle
-        return cycle is not None and cycle.response_started and not cycle.response_complete
+    def _answered(self) -> bool:
+        """Whether the answer has begun already: some are given by the head alone."""
+        return "path" in self.scope and self.cycle.response_started
 
-    def _refuse(self, status: bytes, title: bytes, headers: bytes = b"") -> None:
-        body = b'{"title":"%s","status":%s}' % (title, status[:3])
-        self.transport.write(
-            b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n%s"
-            % (status, len(body), headers, body)
-        )
+    def _path(self) -> str:
+        """The path that is asked for, as far as it came."""
+        if not self._unfinished:
+            return ""
+        whole = self.scope.get("path")
+        return whole or unquote(self.url.partition(b"?")[0].decode("latin-1"))
+
+    def _refuse(
+        self, status: HTTPStatus, text: str, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        try:
+            answer = self.worded(self._path(), status, text)
+        except Exception:
+            self.transport.abort()
+            raise
+        fields = {
+            "content-type": answer.media_type, "content-length": str(len(answer.body)), **answer.headers,
+            **headers, "connection": "close",
+        }  # fmt: skip
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+        lines += [f"{name}: {value}" for name, value in fields.items()]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + answer.body)
         self.transport.write_eof()
         self._ended = True
         cycle = self.cycle

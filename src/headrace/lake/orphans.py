@@ -39,10 +39,13 @@ class Swept:
     bytes: int = 0
 
 
-def sweep(load: Callable[[], Table], now: float, grace: float) -> Generator[Swept, None, None]:
+def sweep(
+    load: Callable[[], Table], now: float, grace: float, clock_set: float = 0.0
+) -> Generator[Swept, None, None]:
     """Find and remove unneeded files, a bounded piece of work between yields.
 
-    `now` is in seconds since the epoch, `grace` in seconds. Memory is about 100 bytes a file of the table and one
+    `now` is in seconds since the epoch, `grace` in seconds; `clock_set`: when the clock was last known to jump, so that
+    the grace period of what was unneeded before begins again. Memory is about 100 bytes a file of the table and one
     manifest. Fails, before it removes anything, when a manifest cannot be read.
     """
     found = Swept()
@@ -68,7 +71,7 @@ def sweep(load: Callable[[], Table], now: float, grace: float) -> Generator[Swep
     known = _read(ledger)
     # a time to come is that of a clock that was put back since
     paths = sorted(f"{folder}/{name}" for name, folder in candidates.items())
-    since = {path: min(known.get(path, now), now) for path in paths}
+    since = {path: min(max(known.get(path, now), clock_set), now) for path in paths}
     if since != known:
         _write(ledger, since)
     reach("orphans-after-ledger")

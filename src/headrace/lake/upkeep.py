@@ -21,6 +21,8 @@ from headrace.lake.orphans import Swept, sweep
 from headrace.lake.replace import live_files, manifests, replace
 
 KEEP_SNAPSHOTS = 10
+JUMP = 60.0
+"""Seconds by which the clock must leave the timer to have been set anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Upkeep:
         self._clock = clock
         self._timer = timer
         self._rest_until = 0.0
+        self._ahead, self._set_at = clock() - timer(), 0.0
         self._tables: dict[tuple[str, str], _State] = {}
 
     def note(self, sandbox: str, name: str) -> None:
@@ -109,7 +112,15 @@ class Upkeep:
         self._rest_until = started + spent / self._policy.share
         return done
 
+    def _watch_clock(self) -> None:
+        """Notice that the clock was set: what it said before tells no longer how much time has passed."""
+        ahead = self._clock() - self._timer()
+        if abs(ahead - self._ahead) > JUMP:
+            self._set_at = self._clock()
+        self._ahead = ahead
+
     def _next(self) -> Done | None:
+        self._watch_clock()
         for name, state in list(self._tables.items()):
             if 0 < state.quiet_until - self._clock() <= self._policy.retry:
                 continue
@@ -159,7 +170,9 @@ class Upkeep:
         if abs(self._clock() - state.swept) >= self._policy.sweep_every:
             state.swept = self._clock()
             if agrees(load()):
-                state.sweeping, state.removed = sweep(load, self._clock(), self._policy.grace), 0
+                state.sweeping, state.removed = (
+                    sweep(load, self._clock(), self._policy.grace, self._set_at), 0
+                )  # fmt: skip
                 return Done(name, "sweep")
         return None
 

@@ -96,30 +96,40 @@ class Delivered:
         removed, db = 0, self._store.connection
         flow_id = db.execute("SELECT min(flow_id) FROM delivered").fetchone()[0]
         while flow_id is not None:
-            removed += self._forget(flow_id, self._oldest_kept(db, flow_id))
+            removed += self._forget(flow_id, *self._oldest_kept(db, flow_id))
+            removed += self._forget(flow_id, self._oldest_of_most(db, flow_id))
             flow_id = db.execute(
                 "SELECT min(flow_id) FROM delivered WHERE flow_id>?", (flow_id,)
             ).fetchone()[0]
         return removed
 
     @staticmethod
-    def _oldest_kept(db: sqlite3.Connection, flow_id: str) -> int:
-        """The time since when a flow's messages are kept."""
-        oldest = _now() - KEPT_MS
+    def _oldest_kept(db: sqlite3.Connection, flow_id: str) -> tuple[int, int]:
+        """The times since when a flow's messages are kept, by our clock and by the queue's. Both must have passed: ours
+        may be wrong by days, and the newest message tells what time it has been at the queue."""
+        query = "SELECT max(sent) FROM delivered WHERE flow_id=?"
+        newest = db.execute(query, (flow_id,)).fetchone()[0]
+        return _now() - KEPT_MS, newest - KEPT_MS
+
+    @staticmethod
+    def _oldest_of_most(db: sqlite3.Connection, flow_id: str) -> int:
+        """The time since when no more than MOST_KEPT of a flow's messages were remembered."""
         row = db.execute(
             "SELECT remembered FROM delivered WHERE flow_id=? ORDER BY remembered DESC LIMIT 1 OFFSET ?",
             (flow_id, MOST_KEPT),
         ).fetchone()
         # those of one moment were written together and are kept together, however many
-        return oldest if row is None else max(oldest, int(row[0]))
+        return 0 if row is None else int(row[0])
 
-    def _forget(self, flow_id: str, before: int) -> int:
+    def _forget(self, flow_id: str, remembered: int, sent: int = 1 << 62) -> int:
+        """Forget a flow's messages that are from before both times."""
         removed = 0
         while True:
             # in small steps: others wait for the store meanwhile
             rows = self._store.connection.execute(
-                "SELECT flow_id, id, sent FROM delivered WHERE flow_id=? AND remembered<? LIMIT ?",
-                (flow_id, before, _PRUNED_AT_ONCE),
+                "SELECT flow_id, id, sent FROM delivered"
+                " WHERE flow_id=? AND remembered<? AND sent<? LIMIT ?",
+                (flow_id, remembered, sent, _PRUNED_AT_ONCE),
             ).fetchall()
             if not rows:
                 return removed

@@ -404,13 +404,13 @@ def split(frame: Frame) -> Sequence[tuple[bytes, bytes]]:
 def originals_of(frame: Frame, indexes: Sequence[int]) -> list[bytes]:
     """Some records as received, without cutting out the others where that can be."""
     if frame.meta.layout == MESSAGES and not isinstance(frame, Pulled):
-        found: list[bytes | None] = [None]
         if len(indexes) <= FEW:
-            found = [locate(frame.body, frame.count, index) for index in indexes]
-        if None in found:
-            messages = split_messages(frame.body).messages
-            found = [bytes(messages[index]) for index in indexes]
-        return found  # type: ignore[return-value]
+            located = [locate(frame.body, frame.count, index) for index in indexes]
+            found = [text for text in located if text is not None]
+            if len(found) == len(indexes):
+                return found
+        messages = split_messages(frame.body).messages
+        return [bytes(messages[index]) for index in indexes]
     parts = split(frame)
     return [parts[index][0] for index in indexes]
 

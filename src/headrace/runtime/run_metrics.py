@@ -46,13 +46,14 @@ def measured(
     if over and not stopped:
         well = not total["failed"] and not stops
         state = "success" if well else "partialSuccess" if total["records"] else "failed"
-    began = [commit.body["started"] for commit in commits[:1]] + [stop.at for stop in stops[:1]]
+    # a clock that was put back meanwhile has ends before beginnings
+    began = [min(c.body["started"], c.committed) for c in commits[:1]] + [s.at for s in stops[:1]]
     ended = [commit.committed for commit in commits[-1:]] + [stop.at for stop in stops[-1:]]
     # the first commit may have been begun before the window
     duration = {"startedAtUTC": max(min(began), start)}
     if over or stopped:
         duration["completedAtUTC"] = max(ended)
-    waits = [commit.committed - commit.body["received"] for commit in commits]
+    waits = [max(0, commit.committed - commit.body["received"]) for commit in commits]
     latency = (
         {"minMs": min(waits), "maxMs": max(waits), "avgMs": sum(waits) // len(waits)}
         if waits else {}

@@ -48,7 +48,9 @@ class Stops:
             if any(d.body["reason"] == reason for d in open_):
                 return
             for document in open_:
-                self._store.replace(scope, KIND, document.id, {**document.body, "until": now})
+                # no stop ends before it began, though the clock may have been put back
+                until = max(now, document.body["at"])
+                self._store.replace(scope, KIND, document.id, {**document.body, "until": until})
             if reason is None:
                 return
             body = {"flowId": flow_id, "at": now, "until": None, "reason": reason}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from headrace.errors import ConfigurationError
 from headrace.security.clients import find_client
+from headrace.security.tokens import SKEW_SECONDS
 from headrace.store.documents import Scope, Store
 
 KIND = "authorizationCodes"
@@ -37,7 +38,7 @@ def issue_code(
         )
     now = int(clock())
     code = secrets.token_urlsafe(32)
-    body = {"clientId": client_id, "expires": now + lifetime, "uses": uses}
+    body = {"clientId": client_id, "issued": now, "expires": now + lifetime, "uses": uses}
     scope = Scope(org, "")
     with store.transaction():
         for document in store.list(scope, KIND):
@@ -59,6 +60,9 @@ def redeem_code(
             return False
         if found.body["expires"] <= clock():
             store.delete(scope, KIND, id)
+            return False
+        # issued by a clock that was ahead, it would live as much longer
+        if found.body.get("issued", 0) > clock() + SKEW_SECONDS:
             return False
         left = found.body["uses"] - 1
         if left:

@@ -13,6 +13,9 @@ import jwt
 from headrace.errors import HeadraceError
 
 LIFETIME_SECONDS = 86_399
+SKEW_SECONDS = 300
+"""What was issued further ahead of the clock is refused: a clock that ran ahead by days would else have made tokens that
+live as much longer."""
 
 
 class TokenInvalid(HeadraceError):
@@ -76,4 +79,6 @@ class Tokens:
             raise TokenInvalid("The token is not valid.") from None
         if claims.expires <= self._clock():
             raise TokenInvalid("The token has expired.")
+        if claims.issued > self._clock() + SKEW_SECONDS:
+            raise TokenInvalid("The token was issued in a time to come.")
         return claims

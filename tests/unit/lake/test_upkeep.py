@@ -125,9 +125,11 @@ def drain(upkeep: Upkeep) -> list[Done]:
 
 
 def tended(
-    lake: Lake, policy: Policy = SMALL, *, clock: Callable[[], float] | None = None
-) -> Upkeep:
-    upkeep = Upkeep(lake, policy, clock=clock or Clock())
+    lake: Lake, policy: Policy = SMALL, *, clock: Callable[[], float] | None = None,
+    timer: Callable[[], float] | None = None,
+) -> Upkeep:  # fmt: skip
+    clock = clock or Clock()
+    upkeep = Upkeep(lake, policy, clock=clock, timer=timer or clock)
     for name in ("set", "set_failed"):
         upkeep.note("prod", name)
     return upkeep
@@ -591,6 +593,36 @@ def test_a_damaged_ledger_and_a_clock_put_back_only_delay(lake: Lake) -> None:
     assert swept(lake, now + 1101) == 1
 
 
+@pytest.mark.parametrize("days", [[3], [3, -3], [-3], [3, 3]], ids=str)
+def test_a_clock_that_jumps_by_days_takes_no_file_before_its_grace_period_has_passed(
+    lake: Lake, days: list[int]
+) -> None:
+    """What was found unneeded a moment before the jump may be what a reader is reading."""
+    fill(lake, "f", 2)
+    orphan = local_path(lake.table("prod", "set").location()) / "data" / "x.parquet"
+    orphan.write_bytes(b"x")
+    clock, timer = Clock(), Clock()
+    upkeep = tended(lake, clock=clock, timer=timer)
+
+    def later(seconds: float) -> None:
+        clock.now += seconds
+        timer.now += seconds
+        drain(upkeep)
+
+    later(101)
+    later(11)
+    assert orphan.exists()
+    for jump in days:
+        clock.now += jump * 86_400
+        for _ in range(4):
+            later(11)
+    assert orphan.exists()
+    clock.now -= sum(days) * 86_400  # the time by which the file is as old as it is
+    for _ in range(3):
+        later(101)
+    assert not orphan.exists()
+
+
 # --- the whole
 
 
@@ -738,7 +770,9 @@ from headrace.lake.compaction import Limits
 from headrace.lake.upkeep import Policy, Upkeep
 late = [0.0]
 policy = Policy(keep=2, most=4, every=1, grace=100, sweep_every=10, limits=Limits(least=3, step_rows=5))
-upkeep = Upkeep(Lake(Path(sys.argv[1])), policy, clock=lambda: time.time() + late[0])
+upkeep = Upkeep(
+    Lake(Path(sys.argv[1])), policy, clock=lambda: time.time() + late[0], timer=lambda: time.monotonic() + late[0]
+)
 upkeep.note("prod", "set")
 for _ in range(3):
     while upkeep.step():

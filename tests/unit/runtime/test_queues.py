@@ -440,7 +440,7 @@ def test_a_terminal_failure_stops_the_flow_until_its_connection_changes(data_dir
 
     async def go() -> None:
         async with running(data_dir, broker) as now:
-            await now.until(lambda: bool(now.queues.reasons()))
+            await now.until(lambda: bool(now.events))  # the last of what a stop does
             detail = f"flow {FLOW} stopped: the subscription does not exist"
             assert now.queues.reasons() == [{"reason": "flow", "detail": detail}]
             assert [event["event"] for event in now.events] == ["stopped"]
@@ -536,38 +536,76 @@ def test_a_death_between_log_and_acknowledgement_doubles_nothing(
 # -- what is remembered -----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def moment(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The time by our clock, in milliseconds: change its only element."""
+    now = [10**13]
+    monkeypatch.setattr(delivered_module, "_now", lambda: now[0])
+    return now
+
+
+def known(delivered: Delivered, flow_id: str, messages: list[Message]) -> list[int]:
+    """The positions of those messages that are remembered."""
+    fresh = {message.id for message in delivered.fresh(flow_id, messages)}
+    return [n for n, message in enumerate(messages) if message.id not in fresh]
+
+
 def test_old_ones_and_too_many_are_forgotten(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, moment: list[int]
 ) -> None:
     store = Store(data_dir / "headrace.db")
     delivered = Delivered(store)
-    now = 10**13
-    monkeypatch.setattr(delivered_module, "_now", lambda: now)
     monkeypatch.setattr(delivered_module, "MOST_KEPT", 10)
     monkeypatch.setattr(delivered_module, "_PRUNED_AT_ONCE", 3)
+    flows: dict[str, list[Message]] = {"old": [], "many": []}
 
-    def message(number: int) -> Message:
-        return Message(b"", 0, 5, f"m{number}")
+    def come(flow_id: str, count: int) -> None:
+        first = len(flows[flow_id])
+        flows[flow_id] += [Message(b"", 0, moment[0], f"m{first + n}") for n in range(count)]
+        delivered.add(flow_id, flows[flow_id][first:])
 
-    def known(flow_id: str, most: int) -> list[int]:
-        fresh = {m.id for m in delivered.fresh(flow_id, [message(n) for n in range(most)])}
-        return [n for n in range(most) if f"m{n}" not in fresh]
+    def left() -> tuple[list[int], list[int]]:
+        old, many = (known(delivered, flow_id, each) for flow_id, each in flows.items())
+        return old, many
 
-    delivered.add("old", [message(n) for n in range(5)])
-    now += delivered_module.KEPT_MS // 2
-    delivered.add("old", [message(5)])
-    for number in range(14):
-        now += 1
-        delivered.add("many", [message(number)])
+    come("old", 5)
+    moment[0] += delivered_module.KEPT_MS // 2
+    come("old", 1)
+    for _ in range(14):
+        moment[0] += 1
+        come("many", 1)
     assert delivered.prune() == 3
-    assert known("many", 14) == list(range(3, 14))
-    now += delivered_module.KEPT_MS // 2
+    assert left() == ([0, 1, 2, 3, 4, 5], list(range(3, 14)))
+    moment[0] += delivered_module.KEPT_MS // 2
+    assert delivered.prune() == 0, "nothing tells that it is later at the queue"
+    come("old", 1)
     assert delivered.prune() == 5
-    assert known("old", 6) == [5]
-    assert known("many", 14) == list(range(3, 14))
-    now += delivered_module.KEPT_MS
-    assert delivered.prune() == 12
-    assert (known("old", 6), known("many", 14)) == ([], [])
+    assert left() == ([5, 6], list(range(3, 14)))
+    moment[0] += delivered_module.KEPT_MS + 1
+    for flow_id in flows:
+        come(flow_id, 1)
+    assert delivered.prune() == 13
+    assert left() == ([7], [14])
+    store.close()
+
+
+@pytest.mark.parametrize("days", [30, -30])
+def test_p2_a_clock_that_jumps_by_weeks_does_not_make_us_forget_what_a_queue_may_send_again(
+    data_dir: Path, moment: list[int], days: int
+) -> None:
+    store = Store(data_dir / "headrace.db")
+    delivered = Delivered(store)
+    queue = moment[0]
+    messages = [Message(b"", 0, queue + n, f"m{n}") for n in range(8)]
+    delivered.add(FLOW, messages[:4])
+    moment[0] += days * 86_400_000
+    delivered.add(FLOW, messages[4:])
+    assert delivered.prune() == 0
+    assert Delivered(store).prune() == 0, "nor after a restart"
+    assert delivered.fresh(FLOW, messages) == []
+    moment[0] = queue + 2
+    assert delivered.prune() == 0
+    assert delivered.fresh(FLOW, messages) == []
     store.close()
 
 

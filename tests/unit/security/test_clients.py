@@ -278,6 +278,25 @@ def test_a_code_expires_and_is_swept_out(store: Store) -> None:
     assert not redeem_code(store, ORG, client.id, stale, clock=lambda: now)
 
 
+def test_a_clock_that_jumps_by_days_makes_no_code_live_longer(store: Store) -> None:
+    client, _ = add_client(store, ORG, "loader")
+    now = 1_700_000_000.0
+
+    def clock() -> float:
+        return now
+
+    before = issue_code(store, ORG, client.id, lifetime=600, clock=clock)
+    now -= 5 * 86_400
+    assert not redeem_code(store, ORG, client.id, before, clock=clock)
+    now += 5 * 86_400
+    assert redeem_code(store, ORG, client.id, before, clock=clock), "it was not spent by the jump"
+    now += 5 * 86_400
+    ahead = issue_code(store, ORG, client.id, lifetime=600, uses=2, clock=clock)
+    assert redeem_code(store, ORG, client.id, ahead, clock=clock)
+    now -= 5 * 86_400
+    assert not redeem_code(store, ORG, client.id, ahead, clock=clock)
+
+
 def test_clients_that_race_for_the_last_uses_get_no_more_than_there_are(store: Store) -> None:
     client, _ = add_client(store, ORG, "loader")
     code = issue_code(store, ORG, client.id, uses=3)

@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
-from headrace.security.tokens import LIFETIME_SECONDS, TokenInvalid, Tokens
+from headrace.security.tokens import LIFETIME_SECONDS, SKEW_SECONDS, TokenInvalid, Tokens
 
 KEY = b"k" * 32
 NOW = 1_700_000_000
@@ -62,6 +62,31 @@ def test_a_token_ends_with_its_lifetime(age: int, valid: bool) -> None:
     else:
         with pytest.raises(TokenInvalid):
             tokens.verify(token)
+
+
+@pytest.mark.parametrize(
+    ("jump", "valid"),
+    [(-86_400 * 5, False), (-SKEW_SECONDS - 1, False), (-SKEW_SECONDS, True), (86_400 * 5, False)],
+)
+def test_a_clock_that_jumps_makes_no_token_live_longer_and_breaks_none_for_good(
+    jump: int, valid: bool
+) -> None:
+    clock = Clock()
+    tokens = Tokens(KEY, clock)
+    before, _ = tokens.issue("c", "o", [], "u")
+    clock.now += jump
+    meanwhile, _ = tokens.issue("c", "o", [], "u")
+    assert tokens.verify(meanwhile).client_id == "c"
+    if valid:
+        assert tokens.verify(before).client_id == "c"
+    else:
+        with pytest.raises(TokenInvalid):
+            tokens.verify(before)
+    clock.now -= jump
+    assert tokens.verify(before).client_id == "c"
+    if jump > SKEW_SECONDS:
+        with pytest.raises(TokenInvalid):
+            tokens.verify(meanwhile)
 
 
 def test_the_claims_used_below_are_accepted_when_nothing_is_wrong() -> None:

@@ -115,7 +115,7 @@ class Site:
         body = {
             "records": records, "failed": failed, "warnings": 0, "bytes": 10 * records, "files": ["f"],
             "input_bytes": 20 * records, "started": at - 5 if started is None else started,
-            "received": at - 9, "warningInfo": [],
+            "received": at - 9 if started is None else started - 4, "warningInfo": [],
             "errors": [{"code": "E", "description": "why", "recordCount": failed}] if failed else [],
         }  # fmt: skip
         kind = "failed" if failed else "good"

@@ -306,6 +306,36 @@ def test_a_stop_that_is_over_stays_in_the_run_of_its_hour(site: Site) -> None:
     assert site.item(f"/flows/{flow}")["lastRunDetails"]["state"] == "success"
 
 
+@pytest.mark.parametrize("jump", [5 * 24 * HOUR, -5 * 24 * HOUR], ids=["days on", "days back"])
+def test_a_clock_that_jumps_by_days_moves_runs_and_loses_none(site: Site, jump: int) -> None:
+    """The clock is wrong for a while: what happened then has runs of that time, each whole and within its hour."""
+    flow, other = flows(site, 2)
+    site.commit(flow, THIS + 1, 10)
+    site.commit(flow, THIS + jump + 2, 20, failed=1, started=THIS + 2)  # begun before the jump
+    stops_of(site, THIS + jump + 3).note(flow, "why")
+    stops_of(site, THIS + 4).note(flow, None)  # the clock is right again
+    site.commit(flow, THIS + 5, 30, started=THIS + jump + 5)
+    site.commit(other, THIS + 6, 1, started=THIS + jump + 6)
+    items = site.get(f"/runs?property=flowId=={flow}")["items"]
+    records = {
+        item["createdAt"] // HOUR * HOUR - THIS: item["metrics"]["recordSummary"] for item in items
+    }
+    counts = {at: (found["createdRecordCount"], found["failedRecordCount"]) for at, found in records.items()}  # fmt: skip
+    assert counts == {0: (40, 0), jump: (20, 1)}
+    for item in site.get("/runs")["items"]:
+        start = item["createdAt"] // HOUR * HOUR
+        assert start <= item["createdAt"] <= item["updatedAt"] < start + HOUR
+        metrics = item["metrics"]
+        began = metrics["durationSummary"]["startedAtUTC"]
+        assert start <= began <= metrics["durationSummary"].get("completedAtUTC", start + HOUR)
+        assert 0 <= metrics["latencySummary"]["minMs"] <= metrics["latencySummary"]["avgMs"]
+        assert site.item(f"/runs/{item['id']}") == item
+    assert ids(site, f"/runs?property=flowId=={flow}&orderby=createdAt") == [
+        item["id"] for item in sorted(items, key=lambda item: item["createdAt"])
+    ]
+    assert site.get("/runs?count=true") == {"count": 3}
+
+
 def test_telling_the_same_stop_again_changes_nothing_and_old_ones_are_forgotten(site: Site) -> None:
     (flow,) = flows(site, 1)
     for at in (1, 2):

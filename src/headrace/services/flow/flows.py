@@ -1,5 +1,6 @@
 """Dataflows: checks at creation, revisions, states."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -30,6 +31,8 @@ from headrace.sources.contract import Settings
 from headrace.store.documents import Document, Scope, Store
 from headrace.store.revisions import Revisions
 from headrace.xdm.fields import Field
+
+logger = logging.getLogger("headrace")
 
 
 class MappingSet(Protocol):
@@ -190,12 +193,21 @@ class Flows:
 
     def refresh_schema(self, scope: Scope, schema_id: str) -> None:
         """A new revision for every published flow that lands in the schema."""
-        for document in self._store.list(scope, "flows"):
-            latest = self._revisions.latest(document.id)
-            if latest is not None and latest.schema_id == schema_id:
+        for id in [document.id for document in self._store.list(scope, "flows")]:
+            with self._store.transaction():  # others change flows meanwhile
+                document, latest = self._store.get(scope, "flows", id), self._revisions.latest(id)
+                if document is None or latest is None or latest.schema_id != schema_id:
+                    continue
                 body = {**document.body, "revision": latest.revision + 1}
-                self._revisions.add(self._plan(scope, body))
-                self._store.replace(scope, "flows", document.id, stamped(body), document.version)
+                try:
+                    revision = self._plan(scope, body)
+                except (
+                    ApiError
+                ) as error:  # what it lands in is gone: the others must not wait for it
+                    logger.warning("flow %s keeps its revision: %s", id, error.detail)
+                    continue
+                self._revisions.add(revision)
+                self._store.replace(scope, "flows", id, stamped(body))
         self._on_change()
 
     def _inherit(self, scope: Scope, out: dict[str, Any], spec_id: str, is_draft: bool) -> None:

@@ -10,12 +10,14 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from headrace.errors import Overloaded
+from headrace.http.contract import Answer
 from headrace.log.frames import DELIMITED, LINES, MESSAGES, SINGLE
 from headrace.log.payloads import DelimitedError, split_delimited, split_lines, split_messages
 from headrace.log.writer import LogWriter
@@ -154,11 +156,20 @@ class InletEndpoint:
             400: wire.INVALID,
             404: "Not found",
             405: "Method not allowed",
+            408: "Request Timeout",
             503: "Unavailable",
         }
         organisation = inlet.scope.org if inlet else ""
         title = titles.get(status, "Invalid request")
         return wire.problem(inlet_id, organisation, text, status=status, title=title)
+
+    def refusal(self, path: str, status: HTTPStatus, text: str) -> Answer:
+        """The error of a request that was ended before it was here. Nobody has proven who they are: an inlet that asks
+        for that does not tell its organisation."""
+        inlet_id, _ = _target(path)
+        inlet = self.directory.inlet(inlet_id)
+        known = inlet if inlet and not inlet.authentication_required else None
+        return Answer(status.value, self._problem(inlet_id, text, status.value, inlet=known))
 
     def _authorize(self, request: Request) -> None:
         if not request.inlet.authentication_required:

@@ -34,11 +34,14 @@ from headrace.xdm.resolve import (
 )
 
 MOST_OPERATIONS = 1000
+UNTOLD = "untoldChanges"
+"""Kind of the documents that name schemas of which a change is stored and not everybody has heard yet."""
 ADHOC = "https://ns.adobe.com/xdm/data/adhoc"
 
 
 class Authoring:
-    """`in_use(scope, id)`: whether a data set has the schema; `changed(scope, id)` hears of new versions."""
+    """`in_use(scope, id)`: whether a data set has the schema; `changed(scope, id)` hears of new versions, once more when
+    the process died while it was told."""
 
     def __init__(
         self,
@@ -81,7 +84,8 @@ class Authoring:
             steps = jsonpatch.make_patch(_plain(stored.body), _plain(written.body))
             self._audit(who, written, [_trail(step) for step in steps])
             answer = self._answer(who, written)
-        self._tell(scope, written)
+            untold = self._note(scope, written)
+        self._tell(scope, untold)
         return answer
 
     def patch(self, who: Caller, word: str, id: str, operations: Any) -> dict[str, Any]:
@@ -103,7 +107,8 @@ class Authoring:
             written = self._write(who, stored, _prepared(who, TYPES[word], stored.id, patched))
             self._audit(who, written, [_trail(operation) for operation in operations])
             answer = self._answer(who, written)
-        self._tell(scope, written)
+            untold = self._note(scope, written)
+        self._tell(scope, untold)
         return answer | {"meta:descriptorStatus": {"result": []}}
 
     def extend_standard(self, who: Caller, id: str, operations: Any) -> dict[str, Any]:
@@ -261,9 +266,29 @@ class Authoring:
             d for d in everything if d.id in affected and d.body["meta:resourceType"] == "schemas"
         ]
 
-    def _tell(self, scope: Scope, written: Document) -> None:
-        for schema in self._users(scope, written):
-            self._changed(scope, schema.id)
+    def _note(self, scope: Scope, written: Document) -> list[str]:
+        """The schemas that a change reaches, noted with the change itself."""
+        found = [schema.id for schema in self._users(scope, written)]
+        for id in found:
+            if self._store.get(scope, UNTOLD, id) is None:
+                self._store.create(scope, UNTOLD, id, {})
+            else:
+                self._store.replace(scope, UNTOLD, id, {})
+        return found
+
+    def _tell(self, scope: Scope, schemas: Sequence[str]) -> None:
+        for id in schemas:
+            before = self._store.get(scope, UNTOLD, id)
+            self._changed(scope, id)
+            with self._store.transaction():
+                # another change that was stored meanwhile is still to be told
+                if before is not None and self._store.get(scope, UNTOLD, id) == before:
+                    self._store.delete(scope, UNTOLD, id)
+
+    def resume(self) -> None:
+        """Tell what an earlier process stored and died before it had told."""
+        for scope, document in list(self._store.everywhere(UNTOLD)):
+            self._tell(scope, [document.id])
 
     def _answer(self, who: Caller, stored: Document) -> dict[str, Any]:
         lookup = self._registry.lookup(Scope(who.org_id, who.sandbox))
