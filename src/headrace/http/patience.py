@@ -1,12 +1,15 @@
 """The wire protocol with time-outs and a bound: clients that send slowly, or nothing, do not hold the server.
 
 A request that is not there whole in time is answered 408 and its connection closed; a connection beyond the bound is
-answered 503. Both have the body that the path's service gives to its other errors. Requests that come in one piece,
-as nearly all do, cost no timer.
+answered 503. Both have the body that the path's service gives to its other errors. An answer that nobody takes is
+given up. Requests that come in one piece, and answers that are taken at once, as nearly all, cost no timer.
 """
 
 import asyncio
+import fcntl
 import resource
+import sys
+import termios
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -32,7 +35,8 @@ Refusal = Callable[[str, HTTPStatus, str], Answer]
 
 def protocol(seconds: float, most: int, refusal: Refusal) -> type[asyncio.Protocol]:
     """A protocol for uvicorn. A request has `seconds` to arrive, and one more for each SLOWEST bytes of it that
-    came; a new connection has as long to begin. Connections beyond `most` are refused. `refusal` words both."""
+    came; a new connection has as long to begin, and a client to take something of an answer. Connections beyond
+    `most` are refused. `refusal` words both."""
 
     class Patient(_Patient):
         allowed = seconds
@@ -55,6 +59,7 @@ class _Patient(HttpToolsProtocol):
     connections_at_most: int
     worded: Refusal
     _timer: asyncio.TimerHandle | None = None
+    _untaken: asyncio.TimerHandle | None = None
     _unfinished = False
     _ended = False
     _began = 0.0
@@ -73,7 +78,41 @@ class _Patient(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taken()
+        self._watch_taking(self._waiting())
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
+
+    def _watch_taking(self, before: int) -> None:
+        self._untaken = self.loop.call_later(self.allowed, self._look_taking, before)
+
+    def _look_taking(self, before: int) -> None:
+        """Give up unless something has been taken since the last look."""
+        now = self._waiting()
+        if now < before:
+            self._watch_taking(now)
+        else:
+            self.transport.abort()
+
+    def _waiting(self) -> int:
+        """Bytes of answers that the client's system has not taken: ours, and those that this system holds."""
+        held = bytes(4)
+        socket = self.transport.get_extra_info("socket")
+        if socket is not None and socket.fileno() >= 0:
+            held = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, held)
+        return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
+
+    def _taken(self) -> None:
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -87,9 +87,8 @@ def open_log(directory: Path) -> Opened | None:
         try:
             frames, end = read_frames(sealed)
             size = sealed.stat().st_size
-        except (
-            FileNotFoundError
-        ):  # landed, and freed by the worker of a server that was killed a moment ago
+        except FileNotFoundError:
+            # landed, and freed by the worker of a server that was killed a moment ago
             continue
         if frames and frames[-1].end > following:
             raise LogCorrupt(f"segment {sealed.name} is damaged after byte {end}")

@@ -139,9 +139,8 @@ def recover(store: Store, flow_id: str, dataset_id: str, mark: Watermark, positi
     own = store.connection.execute(
         "SELECT 1 FROM commits WHERE commit_id=?", (f"{mark.commit_id}-good",)
     ).fetchone()
-    if (
-        own is not None
-    ):  # the newest commit has its row, which must stay: others are too few or too many
+    if own is not None:
+        # the newest commit has its row, which must stay: others are too few or too many
         again = f"{mark.commit_id}-{ulid()}"
         mark = replace(mark, commit_id=again, batch_id="", failed_batch_id="")
     now = int(time.time() * 1000)

@@ -121,9 +121,8 @@ class Queues:
             try:
                 self._look()
                 self._prune()
-            except (
-                sqlite3.Error
-            ) as error:  # the store is busy: the next look finds what this one missed
+            except sqlite3.Error as error:
+                # the store is busy: the next look finds what this one missed
                 self._watch.forget()
                 logger.warning("looking for flows of queues failed: %s", error)
             except Exception:

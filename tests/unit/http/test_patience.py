@@ -21,12 +21,14 @@ from headrace.settings import Settings
 from headrace.testing.calls import InProcess
 
 ALLOWED = 0.4
+LARGE = 32 * 2**20
+"""Bytes of an answer that no system's buffers hold."""
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the length of the body; `/slow` takes its time."""
+    """Answers with the length of the body; `/slow` takes its time, `/large` has much to say."""
     size, more = 0, True
     while more:
         message = await receive()
@@ -35,10 +37,14 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         size, more = size + len(message["body"]), message["more_body"]
     if scope["path"] == "/slow":
         await asyncio.sleep(2 * ALLOWED)
-    body = str(size).encode()
+    body = b"x" * LARGE if scope["path"] == "/large" else str(size).encode()
     length = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": length})
-    await send({"type": "http.response.body", "body": body})
+    for start in range(0, len(body), 2**16):
+        more = start + 2**16 < len(body)
+        await send(
+            {"type": "http.response.body", "body": body[start : start + 2**16], "more_body": more}
+        )
 
 
 def worded(path: str, status: HTTPStatus, text: str) -> Answer:
@@ -151,6 +157,29 @@ def test_p7_a_large_body_on_a_slow_line_and_an_answer_that_takes_long_are_waited
             assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200 ")
 
     run(test)
+
+
+@pytest.mark.parametrize("pause", [2 * ALLOWED, ALLOWED / 4], ids=["too long", "not too long"])
+def test_p7_an_answer_that_nobody_takes_is_given_up_and_one_that_is_taken_slowly_is_not(
+    pause: float,
+) -> None:
+    async def go() -> int:
+        async with serving() as connect:
+            reader, writer = await connect()
+            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            size = 0
+            try:
+                while part := await asyncio.wait_for(reader.read(2**22), 5):
+                    size += len(part)
+                    if size < LARGE // 8:
+                        await asyncio.sleep(pause)
+            except ConnectionResetError:
+                pass
+            writer.close()
+            return size
+
+    size = asyncio.run(go())
+    assert (size > LARGE) == (pause < ALLOWED)
 
 
 def test_p7_a_connection_beyond_the_bound_is_told_to_come_back_and_those_within_go_on() -> None:

@@ -201,9 +201,8 @@ class Flows:
                 body = {**document.body, "revision": latest.revision + 1}
                 try:
                     revision = self._plan(scope, body)
-                except (
-                    ApiError
-                ) as error:  # what it lands in is gone: the others must not wait for it
+                except ApiError as error:
+                    # what it lands in is gone: the others must not wait for it
                     logger.warning("flow %s keeps its revision: %s", id, error.detail)
                     continue
                 self._revisions.add(revision)

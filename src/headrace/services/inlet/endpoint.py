@@ -342,9 +342,8 @@ class InletEndpoint:
                 layout, revision.flow_id, revision.revision, receipt, len(group.indexes), body,
                 request.received, envelope=group.destination.envelope, indexes=indexes,
             )  # fmt: skip
-        if (
-            last is not None
-        ):  # frames of one request are in one or successive commits: the last one decides
+        # frames of one request are in one or successive commits: the last one decides
+        if last is not None:
             await last
 
     def _check_text(self, request: Request) -> None:

@@ -89,9 +89,8 @@ class RegistryService:
         found = lookup(id)
         if found is None or found["meta:resourceType"] != kind:
             raise not_found(kind, id)
-        if (
-            found.get("meta:containerId") != "global"
-        ):  # a tenant's, asked for in the global container
+        if found.get("meta:containerId") != "global":
+            # a tenant's, asked for in the global container
             raise not_found(kind, id)
         return self.shown(wire.standard(found, lookup), view, scope)
 

@@ -19,9 +19,8 @@ def count_log(directory: Path, books: Books, *, running: bool) -> None:
     counting = _Counting(books)
     found = segments(directory)
     newest = found[-1][0] if found else -1
-    if (
-        length and base > newest
-    ):  # after a power cut the mark may be of an older one, which was freed since
+    if length and base > newest:
+        # after a power cut the mark may be of an older one, which was freed since
         text = f"segment {base:020d}.log is missing, of which {length} bytes were synced"
         books.damage.append(Fault("log_missing", text))
     elif not found and any(account.position for account in books.accounts.values()):
