@@ -65,6 +65,8 @@ PIPELINES_KEPT = 64
 """Compiled revisions kept for synchronous validation."""
 KEEP_COUNTS_EVERY = 60.0
 """Seconds between writings of what inlets counted; a crash loses no more than the counts of that time."""
+WARM_AFTER = 5.0
+"""Seconds after the start: until then the processors have better things to do."""
 
 
 class Application:
@@ -103,6 +105,10 @@ class Application:
         from headrace.lake.catalog import Lake
 
         return Lake(self.settings.data_dir)
+
+    def _warm(self) -> None:
+        """Load the lake before somebody waits for it."""
+        asyncio.get_running_loop().run_in_executor(None, lambda: self.lake)
 
     def _wire_services(self, base_url: str) -> None:
         settings, store = self.settings, self.store
@@ -261,7 +267,7 @@ class Application:
         await self.backfills.start()
         await self.supervisor.start()
         self._counting = asyncio.create_task(self._keep_counts())
-        asyncio.get_running_loop().run_in_executor(None, lambda: self.lake)
+        asyncio.get_running_loop().call_later(WARM_AFTER, self._warm)
 
     async def _stop(self) -> None:
         await self.queues.stop()

@@ -41,7 +41,7 @@ def send(url: str, journey: Journey | None = None, **options: Any) -> httpx.Resp
 def landed(server: ServerProcess, table: str, wanted: int) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 20
     while True:
-        rows = server.sql_command(f'SELECT * FROM "{table}"')
+        rows = server.sql(f'SELECT * FROM "{table}"')
         if len(rows) >= wanted or time.monotonic() > deadline:
             return rows
         time.sleep(0.3)
@@ -106,7 +106,7 @@ def test_synchronous_validation_passes_or_explains_and_stores_nothing(
     server: ServerProcess, platform: PlatformClient, xdm: Journey
 ) -> None:
     org = platform.credentials["org_id"]
-    before = server.sql_command(f'SELECT count(*) AS n FROM "{xdm.dataset_id}_failed"')
+    before = server.sql(f'SELECT count(*) AS n FROM "{xdm.dataset_id}_failed"')
     good = envelope(xdm, org, {"_id": "x2", "timestamp": "2024-01-01T00:00:00Z"})
     answer = send(f"{xdm.inlet_url}?syncValidation=true", json=good)
     assert answer.json()["syncValidation"] == {"status": "pass"}
@@ -119,7 +119,7 @@ def test_synchronous_validation_passes_or_explains_and_stores_nothing(
         "type", "format", "additionalProperties",
     }  # fmt: skip
     landed(server, xdm.dataset_id, 2)
-    assert server.sql_command(f'SELECT count(*) AS n FROM "{xdm.dataset_id}_failed"') == before
+    assert server.sql(f'SELECT count(*) AS n FROM "{xdm.dataset_id}_failed"') == before
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,9 @@ class Pipeline:
                     Literal(rule.rule.source) if rule.node is None else rule.node
                     for rule in self.mapping.rules
                 ]
-                steps = [rule.destination.steps for rule in self.mapping.rules]
-                self.columns = columns_of(steps, self.tree)
+                self._destinations = [rule.rule.destination for rule in self.mapping.rules]
+                self._steps = [rule.destination.steps for rule in self.mapping.rules]
+                self.columns = columns_of(self._steps, self.tree)
                 self.generated = Generator(nodes, self.columns, self.tree).build()
             except NoShape as reason:
                 self.plain_because = str(reason)
@@ -136,10 +137,8 @@ class Pipeline:
                 del column[length:]
             parts = split(frame)
             positions, decoded, failed, warned, aside = [], [], [], [], list(range(len(parts)))
-        if warned and self.mapping is not None:
-            destinations = [rule.rule.destination for rule in self.mapping.rules]
-            for rule, message, *below in warned:
-                self._warn(batch, ".".join((destinations[rule], *filter(None, below))), message)
+        for rule, message, *below in warned:
+            self._warn(batch, ".".join((self._destinations[rule], *filter(None, below))), message)
         kept = positions
         if failed:
             aside += self._explain(frame, batch, [(positions[i], found) for i, found in failed])
@@ -159,15 +158,13 @@ class Pipeline:
 
         Returns the indexes of those in which it finds nothing: it has the last word.
         """
-        assert self.mapping is not None
-        steps = [rule.destination.steps for rule in self.mapping.rules]
         sound = []
         originals = originals_of(frame, [index for index, _ in broken])
         for (index, values), original in zip(broken, originals, strict=True):
             row: dict[str, Any] = {}
-            for at, value in zip(steps, values, strict=True):
+            for steps, value in zip(self._steps, values, strict=True):
                 if value is not None:
-                    place(row, at, value)
+                    place(row, steps, value)
             violations: list[Violation] = []
             conform(row, self.tree, "", violations)
             if violations:
