@@ -110,6 +110,7 @@ def test_p2_p10_whichever_file_cannot_be_written_each_record_lands_once(
 
 
 FOREIGN = """
+import itertools
 import sys
 from pathlib import Path
 import pyarrow as pa
@@ -120,7 +121,9 @@ lake = Lake(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 done = 0
-for n in range(int(sys.argv[2])):
+for n in itertools.count():
+    if n >= int(sys.argv[2]) and done:
+        break
     table = lake.catalog.load_table(("prod", "set"))
     try:
         if n % 3 == 2:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from headrace.runtime.pipeline import Pipeline
 
 HEADER = "header"
-_BUT_HEADER = FAILED_SCHEMA.remove(FAILED_SCHEMA.get_field_index(HEADER))
+_ATTRIBUTES = {
+    "sourcePartition": "partition", "sourceOffset": "offset", "receiptId": "receipt", "ingestTime": "received",
+}  # fmt: skip
+"""Columns of failed records that have other names than what they are made of."""
 UNHOLDABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 """What building a column raises for a value that it cannot hold."""
 
@@ -103,18 +107,21 @@ class Batch:
             return None
         revision = self.pipeline.revision
         failures = sorted(self.failures, key=lambda failure: failure.offset)
-        rows = [
-            {
-                "original": f.original, "stage": f.stage, "code": f.code, "path": f.path,
-                "message": f.message, "flowId": revision.flow_id, "flowRevision": revision.revision,
-                "sourcePartition": f.partition, "sourceOffset": f.offset, "receiptId": f.receipt,
-                "ingestTime": f.received, "acp_sourceBatchId": batch_id,
-            }
-            for f in failures
-        ]  # fmt: skip
-        return pa.Table.from_pylist(rows, schema=_BUT_HEADER).append_column(
-            HEADER, _headers(failures)
-        )
+        own = {
+            "flowId": revision.flow_id,
+            "flowRevision": revision.revision,
+            "acp_sourceBatchId": batch_id,
+        }
+        columns = []
+        for column in FAILED_SCHEMA:
+            if column.name == HEADER:
+                columns.append(_headers(failures))
+            elif column.name in own:
+                columns.append(pa.repeat(pa.scalar(own[column.name], column.type), len(failures)))
+            else:
+                values = map(attrgetter(_ATTRIBUTES.get(column.name, column.name)), failures)
+                columns.append(pa.array(values, column.type))
+        return pa.table(columns, names=FAILED_SCHEMA.names)
 
 
 def _headers(failures: list[Failure]) -> pa.DictionaryArray:

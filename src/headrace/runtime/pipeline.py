@@ -142,8 +142,9 @@ class Pipeline:
         kept = positions
         if failed:
             aside += self._explain(frame, batch, [(positions[i], found) for i, found in failed])
-            broken = {i for i, _ in failed}
-            kept = [position for i, position in enumerate(positions) if i not in broken]
+            kept = list(positions)
+            for i, _ in reversed(failed):
+                del kept[i]
         batch.offsets += frame.offsets_of(kept)
         batch.receipts += _receipts(frame, kept)
         batch.partitions += [frame.partition] * len(kept)
