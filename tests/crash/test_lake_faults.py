@@ -98,12 +98,7 @@ def commit_with_files_of(root: Path, most_bytes: int) -> str:
     return str(json.loads(done.stdout)[0])
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "most_bytes", [1000, 40_000, pytest.param(6000, marks=SLOW), pytest.param(100_000, marks=SLOW)]
-)
+@pytest.mark.parametrize("most_bytes", [1000, 6000, 40_000, 100_000])
 def test_p7_p10_a_commit_without_room_lands_nothing_and_lands_all_when_there_is(
     tmp_path: Path, most_bytes: int
 ) -> None:

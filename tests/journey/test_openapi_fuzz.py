@@ -134,7 +134,7 @@ def test_made_up_calls_also_succeed(site: Site) -> None:
         for method, path, operation in site.maker.operations()
         if any(status < "3" for status in operation["responses"])
     }
-    assert len(succeeded) > len(stated) / 2, sorted(stated - succeeded)
+    assert len(succeeded) > len(stated) * 0.6, sorted(stated - succeeded)
 
 
 def test_whoever_the_gateway_does_not_know_gets_a_stated_refusal(site: Site) -> None:

@@ -14,7 +14,6 @@
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,12 +26,11 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import ValidatableTableRequirement
 from sqlalchemy.exc import SQLAlchemyError
 
-from headrace.disk import local_path
 from headrace.errors import HeadraceError, Transient
 from headrace.lake.catalog import Lake
 from headrace.lake.transaction import CachedTransaction
 from headrace.lake.watermark import Watermark, current, key
-from headrace.lake.write import Written, write_parquet
+from headrace.lake.write import write_parquet
 from headrace.testing.crashpoints import reach
 
 ATTEMPTS = 8
@@ -136,9 +134,10 @@ class Committer:
             epoch=before.epoch,
         )
         result = CommitResult(watermark.commit_id, watermark)
-        written = self._write_good(good, batch, watermark, result)
-        reach("after-data-file")
-        self._commit_good(good, batch, watermark, result, written)
+        if batch.failed is not None:
+            self._commit_failed(batch, watermark, result)
+        reach("after-failed-commit")
+        self._commit_good(good, batch, watermark, result)
         reach("after-good-commit")
         result.seconds = time.monotonic() - started
         return result
@@ -165,27 +164,6 @@ class Committer:
             before.offsets.get(partition, 0) != at for partition, at in batch.start.items()
         ):
             raise Stale(before)
-
-    def _write_good(
-        self, table: Table, batch: CommitBatch, watermark: Watermark, result: CommitResult
-    ) -> Written | None:
-        """The file of good rows. While it is written, failed rows are committed: that is another table's, and mostly
-        work of Python where this is work of Arrow."""
-        if batch.failed is None or batch.good is None:
-            if batch.failed is not None:
-                self._commit_failed(batch, watermark, result)
-            reach("after-failed-commit")
-            return write_parquet(table, batch.good) if batch.good is not None else None
-        with ThreadPoolExecutor(1, "good-rows") as pool:
-            writing = pool.submit(write_parquet, table, batch.good)
-            try:
-                self._commit_failed(batch, watermark, result)
-                reach("after-failed-commit")
-            except BaseException:
-                if writing.exception() is None:  # no table names it yet
-                    local_path(writing.result().path).unlink(missing_ok=True)
-                raise
-            return writing.result()
 
     def _commit_failed(
         self, batch: CommitBatch, watermark: Watermark, result: CommitResult
@@ -217,18 +195,15 @@ class Committer:
         result.failed_snapshot = self._transact(table, [written.file], mark, unchanged)
 
     def _commit_good(
-        self,
-        table: Table,
-        batch: CommitBatch,
-        watermark: Watermark,
-        result: CommitResult,
-        written: Written | None,
+        self, table: Table, batch: CommitBatch, watermark: Watermark, result: CommitResult
     ) -> None:
         files = []
-        if written is not None:
+        if batch.good is not None:
+            written = write_parquet(table, batch.good)
             files.append(written.file)
             result.files.append(written.path)
             result.bytes = written.bytes
+        reach("after-data-file")
         result.good_snapshot = self._transact(
             table, files, watermark, lambda now: self._check_start(now, batch)
         )

@@ -14,6 +14,7 @@ from headrace.log.reader import LogReader
 from headrace.log.writer import LogWriter
 from headrace.model.flow import FlowRevision
 from headrace.runtime.backfills import copied_receipt
+from headrace.runtime.intake import refusal_of
 from headrace.store.documents import Document, Scope
 
 MOST_FRAMES, MOST_BYTES = 200, 2**20
@@ -103,7 +104,7 @@ async def append(
             )  # fmt: skip
         except Exception as error:
             # whatever it was: what was appended before it must be accounted for
-            refusal = _refusal(error)
+            refusal = refusal_of(error)
             break
         waiting.append((log.next_offset, future))
     done, settled = 0, 0
@@ -111,14 +112,8 @@ async def append(
         try:
             await future
         except Exception as error:
-            refusal = refusal or _refusal(error)
+            refusal = refusal or refusal_of(error)
             continue
         if done == number:
             done, settled = number + 1, end
     return done, settled, refusal
-
-
-def _refusal(error: Exception) -> Overloaded:
-    if isinstance(error, Overloaded):
-        return error
-    return Overloaded(f"the log failed unexpectedly: {type(error).__name__}", retry_after=5)

@@ -203,7 +203,7 @@ async def append(
             )  # fmt: skip
         except Exception as error:
             # whatever it was: what was appended before it must be accounted for
-            refusal = _refusal(error)
+            refusal = refusal_of(error)
             break
         waiting.append(future)
     done = 0
@@ -214,11 +214,12 @@ async def append(
             if done == number:
                 done += 1
         except Exception as error:
-            refusal = refusal or _refusal(error)
+            refusal = refusal or refusal_of(error)
     return done, refusal
 
 
-def _refusal(error: Exception) -> Overloaded:
+def refusal_of(error: Exception) -> Overloaded:
+    """What an append that failed means to who appended: it can be tried again."""
     if isinstance(error, Overloaded):
         return error
     return Overloaded(f"the log failed unexpectedly: {type(error).__name__}", retry_after=5)

@@ -14,7 +14,6 @@ import msgspec
 import pyarrow as pa
 
 from headrace.log.frames import MESSAGES, SINGLE, Frame
-from headrace.log.locating import locate
 from headrace.log.payloads import records, split_messages
 from headrace.mapping.apply import CompiledMapping, apply, compile_rules, place
 from headrace.mapping.functions.definition import Context
@@ -35,8 +34,6 @@ WRITE_CODE = "DCVS-1116-400"
 DEFECT_CODE = "DCVS-1117-500"
 """Ours, for what the original publishes no code for."""
 MOST_WARNING_KINDS = 100
-FEW = 2
-"""Failing records of a batch that are looked for one by one; for more, all of it is split."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -400,13 +397,8 @@ def split(frame: Frame) -> Sequence[tuple[bytes, bytes]]:
 
 
 def originals_of(frame: Frame, indexes: Sequence[int]) -> list[bytes]:
-    """Some records as received, without cutting out the others where that can be."""
+    """Some records as received, without copies of the others where that can be."""
     if frame.meta.layout == MESSAGES and not isinstance(frame, Pulled):
-        if len(indexes) <= FEW:
-            located = [locate(frame.body, frame.count, index) for index in indexes]
-            found = [text for text in located if text is not None]
-            if len(found) == len(indexes):
-                return found
         messages = split_messages(frame.body).messages
         return [bytes(messages[index]) for index in indexes]
     parts = split(frame)

@@ -16,33 +16,9 @@ import pyarrow as pa
 
 from headrace.log.frames import LOG_PARTITION, PARTS, Meta
 from headrace.log.payloads import row_under
+from headrace.model.envelope import decode_body, decode_outline
 from headrace.model.flow import FlowRevision
 from headrace.runtime.pulled import Part, Pulled, entity
-
-_ABSENT = msgspec.Raw()
-
-
-class _Reference(msgspec.Struct, gc=False):
-    id: str
-    contentType: str | None = None
-
-
-class _Meta(msgspec.Struct, gc=False):
-    schemaRef: _Reference | None = None
-
-
-class _Body(msgspec.Struct, gc=False):
-    xdmMeta: _Meta | None = None
-    xdmEntity: msgspec.Raw = _ABSENT
-
-
-class _Sent(msgspec.Struct, gc=False):
-    header: msgspec.Raw = _ABSENT
-    body: msgspec.Raw = _ABSENT
-
-
-_sent = msgspec.json.Decoder(_Sent).decode
-_body = msgspec.json.Decoder(_Body).decode
 
 
 def frames(rows: pa.Table, revision: FlowRevision) -> Iterator[Pulled]:
@@ -99,7 +75,7 @@ def _part(
 def _is_xdm(original: bytes) -> bool:
     """Whether an inlet takes a message for XDM in the streaming envelope."""
     try:
-        sent = _sent(original)
-        return bool(sent.header and sent.body and _body(sent.body).xdmEntity)
+        sent = decode_outline(original)
+        return bool(sent.header and sent.body and decode_body(sent.body).xdmEntity)
     except (msgspec.DecodeError, RecursionError):
         return False

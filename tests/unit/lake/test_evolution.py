@@ -87,7 +87,7 @@ def from_json(value: Any, field: Field) -> Any:
     return datetime.fromisoformat(value) if field.kind == "date-time" else value
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_rows_of_every_version_read_back_through_duckdb_and_pyiceberg(data: st.DataObject) -> None:
     tree = data.draw(trees.objects())

@@ -193,7 +193,7 @@ def case(record: Any, *rules: tuple[str, str, str]) -> Case:
     return (Rule("STATIC", "1", "id"), *(Rule(*rule) for rule in rules)), [record], MESSAGES
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(CASES)
 @example(case({"list": ["a", "b"]}, ("ATTRIBUTE", "list[*]", "tags")))
 @example(case({"a": "x"}, ("ATTRIBUTE", "a", "tags[0]"), ("ATTRIBUTE", "missing", "tags[1]")))
@@ -205,7 +205,7 @@ def test_generated_code_and_the_plain_evaluator_give_the_same_rows(case: Case) -
     assert (fast.offsets, fast.receipts, fast.received) == (plain.offsets, plain.receipts, plain.received)  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(CASES)
 @example(
     case(
@@ -219,7 +219,7 @@ def test_generated_code_and_the_plain_evaluator_give_the_same_failures(case: Cas
     assert failures(fast) == failures(plain)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(CASES)
 @example(case({"objs": [{"sku": "a", "qty": "x"}]}, ("ATTRIBUTE", "objs", "items")))
 @example(case({"objs": [{"sku": "a", "qty": "x"}, 5]}, ("ATTRIBUTE", "objs", "items")))

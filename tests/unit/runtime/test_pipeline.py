@@ -251,7 +251,7 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(RECORDS, min_size=1, max_size=4), st.sampled_from([MESSAGES, LINES]))
 def test_generated_code_and_the_plain_evaluator_agree(records: list[Any], layout: int) -> None:
     fast, plain = pipeline(), pipeline()

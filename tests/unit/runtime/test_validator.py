@@ -38,7 +38,7 @@ def spoil(value: Any, data: st.DataObject) -> Any:
     return data.draw(trees.ANYTHING)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_record_gets_the_same_verdict_and_the_same_values(data: st.DataObject) -> None:
     tree = data.draw(trees.objects())

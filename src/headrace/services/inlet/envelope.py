@@ -10,18 +10,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from headrace.model.envelope import Body, Outline, Reference, decode_body, decode_outline
 from headrace.model.flow import FlowRevision
 from headrace.services.inlet.directory import Directory, Inlet
 
 HEADER_MISSING = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
 UNKNOWN_FORMAT = "Message has unknown xdm format"
 WRONG_ORGANISATION = "Message has an absent or wrong ims org in the header"
-ABSENT = msgspec.Raw()
-
-
-class Reference(msgspec.Struct):
-    id: str
-    contentType: str | None = None
 
 
 class Header(msgspec.Struct):
@@ -31,30 +26,12 @@ class Header(msgspec.Struct):
     flowId: str | None = None
 
 
-class Meta(msgspec.Struct):
-    schemaRef: Reference | None = None
-
-
-class Body(msgspec.Struct):
-    xdmMeta: Meta | None = None
-    xdmEntity: msgspec.Raw = ABSENT
-
-
-class Outline(msgspec.Struct):
-    """An object of which only the envelope's two keys matter."""
-
-    header: msgspec.Raw = ABSENT
-    body: msgspec.Raw = ABSENT
-
-
 class OutlineMessages(msgspec.Struct):
     messages: list[Outline]
 
 
-decode_outline = msgspec.json.Decoder(Outline).decode
 decode_outlines = msgspec.json.Decoder(OutlineMessages).decode
 _decode_header = msgspec.json.Decoder(Header).decode
-_decode_body = msgspec.json.Decoder(Body).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +82,7 @@ class Router:
             raise Refused("The message is not valid JSON") from None
         if outline.body:
             try:
-                body = _decode_body(outline.body)
+                body = decode_body(outline.body)
             except (msgspec.ValidationError, RecursionError):
                 body = Body()
             if body.xdmEntity:
