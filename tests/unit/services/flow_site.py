@@ -1,6 +1,8 @@
 """Flow Service alone, with a store and without a socket, for its tests."""
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ class Mapping:
 class Site:
     """Data set `d` of schema `s` exists, and the mapping sets `m` (for it) and `other` (for another)."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
         self.store = Store(directory / "store.db")
         installation = bootstrap(self.store, directory, "http://localhost")
         tokens, self.revisions = Tokens(b"k" * 32), Revisions(self.store)
@@ -53,7 +55,7 @@ class Site:
             datasets=lambda scope, id: {"schemaRef": {"id": "s"}} if id == "d" else None,
             schema_tree=lambda scope, id: (id, "1.0", Field("object")),
             mapping_set=lambda scope, id, version: mappings.get(id) if version in (None, 0) else None,
-            on_change=lambda: None,
+            on_change=lambda: None, clock=clock,
         )  # fmt: skip
         gateway = Gateway(self.store, tokens, "off", installation)
         self.client = json.loads((directory / "credentials.json").read_text())

@@ -17,7 +17,7 @@ THIS = NOW // HOUR * HOUR
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+    return Site(tmp_path, clock=lambda: NOW / 1000)
 
 
 def flows(site: Site, count: int) -> list[str]:

@@ -1,7 +1,6 @@
 """Runs as Flow Service lists them."""
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -34,10 +33,10 @@ _LIGHT = frozenset({"id", "flowId", "createdAt", "updatedAt"})
 
 
 class RunLists:
-    """`flows` are the dataflows whose runs there are."""
+    """`flows` are the dataflows whose runs there are; `clock` answers seconds since the epoch."""
 
-    def __init__(self, history: RunHistory, flows: Collection) -> None:
-        self._history, self._flows = history, flows
+    def __init__(self, history: RunHistory, flows: Collection, clock: Callable[[], float]) -> None:
+        self._history, self._flows, self._clock = history, flows, clock
 
     def listed(self, call: Call) -> Answer:
         return self._page(call, query.of_call(call))
@@ -55,7 +54,7 @@ class RunLists:
     def one(self, call: Call) -> Answer:
         scope = scope_of(call.who)
         flow, run = self._find(scope, call.params["id"])
-        return wire.one(self._history.item(scope, flow, run, _now()))
+        return wire.one(self._history.item(scope, flow, run, self._now()))
 
     def create(self, call: Call) -> Answer:
         """On-demand runs are for batch; what is named must exist all the same."""
@@ -89,8 +88,11 @@ class RunLists:
 
     def detailed(self, flow: Document, item: dict[str, Any]) -> dict[str, Any]:
         """A dataflow's item with `lastRunDetails`, when it ever ran."""
-        found = self._history.details(flow, _now())
+        found = self._history.details(flow, self._now())
         return item if found is None else {**item, "lastRunDetails": found}
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
 
     def _find(self, scope: Scope, id: str) -> tuple[Document, Run]:
         flows = self._flows.documents(scope)
@@ -116,7 +118,7 @@ class RunLists:
         heavy = [condition for condition in filters if condition.path not in _LIGHT]
         flows = _named(self._flows.documents(scope), filters)
         low, high = self._bounds(filters)
-        keys, now = wanted.order, _now()
+        keys, now = wanted.order, self._now()
         by_time = keys[0].field == "createdAt" and len(keys) == 1
         ascending = by_time and not keys[0].descending
         edge = _moment_after(wanted) if by_time and wanted.after is not None else None
@@ -195,7 +197,3 @@ def _named(flows: Mapping[str, Document], filters: tuple[Filter, ...]) -> Mappin
         if condition.path == "flowId" and condition.op == "==":
             flows = {id: flows[id] for id in dict.fromkeys(condition.values) if id in flows}
     return flows
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

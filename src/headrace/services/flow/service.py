@@ -1,5 +1,6 @@
 """Flow Service put together."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -35,12 +36,13 @@ _DETAILS = "lastRunDetails"
 
 
 class FlowService:
-    """`run_window`: seconds that one run of a streaming flow spans."""
+    """`run_window`: seconds that one run of a streaming flow spans. `clock` answers seconds since the epoch."""
 
     def __init__(
         self, store: Store, revisions: Revisions, vault: Vault, egress: Egress, public_url: str,
         datasets: Datasets, schema_tree: SchemaTree, mapping_set: Mappings,
         on_change: Callable[[], None], run_window: int = 3600,
+        clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._store, self._on_change = store, on_change
         self.flows = Flows(
@@ -61,7 +63,7 @@ class FlowService:
         }
         self.lists = {kind: Collection(store, kind, item) for kind, item in self._items.items()}
         history = RunHistory(store, run_window, public_url)
-        self.runs = RunLists(history, self.lists["flows"])
+        self.runs = RunLists(history, self.lists["flows"], clock)
 
     def refresh_schema(self, scope: Scope, schema_id: str) -> None:
         """A new revision for every flow whose target uses the schema."""
