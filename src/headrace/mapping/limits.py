@@ -26,6 +26,7 @@ MAX_WORK = 64 * MAX_TEXT
 """Characters and elements, as `weight_of` counts them, that functions in lambdas may go through, again by outermost call."""
 _ELEMENT = 32
 """Characters that take as long as one element."""
+_CONTAINERS = (list, dict)
 
 
 def bounded_text(text: str) -> str:
@@ -58,17 +59,23 @@ def weight_of(value: Any, most: int) -> int:
     """What a function may have to go through in a value; counting ends beyond `most`, as shared parts count again."""
     if isinstance(value, str):
         return len(value)
-    if not isinstance(value, list | dict):
+    if not isinstance(value, _CONTAINERS):
         return 1
-    total, unseen = 0, [value]
+    total, unseen, times = 0, [value], [1]
     while unseen and total <= most:
-        container = unseen.pop()
-        total += _ELEMENT * len(container)
+        container, count = unseen.pop(), times.pop()
+        total += count * _ELEMENT * len(container)
         for part in container if isinstance(container, list) else container.values():
             if isinstance(part, str):
-                total += len(part)
-            elif isinstance(part, list | dict):
-                unseen.append(part)
+                total += count * len(part)
+            elif isinstance(part, _CONTAINERS):
+                if (
+                    unseen and unseen[-1] is part
+                ):  # gone through once, however often it stands there
+                    times[-1] += count
+                else:
+                    unseen.append(part)
+                    times.append(count)
     return total
 
 
