@@ -1,5 +1,6 @@
 """A real server for the tests that speak to one as a client would."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def platform(server: ServerProcess) -> PlatformClient:
     """The bootstrap client, with a token."""
     return PlatformClient(server.credentials())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def as_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Processes that tests start have no pandas, as an installation has none: it is here for aepp, and pyarrow would
+    import it, which takes as long as half of a server's start."""
+    hidden = tmp_path_factory.mktemp("as-installed")
+    (hidden / "pandas.py").write_text("raise ImportError('not installed')\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(hidden), prepend=os.pathsep)
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -253,6 +253,8 @@ def test_nothing_holds_a_secret(site: Site) -> None:
     site.platform.http.close()
     assert site.process.stop() == 0
     stopped = list(site.everything_on_disk())
+    # what there is of the bootstrap client's secret is a hash at full cost
+    assert any(b"scrypt$16384$8$1$" in data for _, data in stopped)
     assert holders(stopped) == set()
     # the same search finds what is not secret: in answers and on disk
     for places in (site.answers, running, stopped):
