@@ -51,10 +51,12 @@ def load_extensions() -> duckdb.DuckDBPyConnection:
 
     The extensions' signatures are checked by a process's first one: to hash 60 MB takes longer than most statements.
     """
-    config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    if len(_checked) == len(EXTENSIONS):
-        config["allow_unsigned_extensions"] = "true"
-    session = duckdb.connect(config=config)
+    session = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
+            "allow_unsigned_extensions": len(_checked) == len(EXTENSIONS),
+        }
+    )  # fmt: skip
     for package, name in EXTENSIONS:
         file = next(Path(package.__path__[0]).rglob(f"{name}.duckdb_extension"))
         session.execute(f"LOAD {_text(str(file))}")
