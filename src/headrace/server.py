@@ -73,12 +73,13 @@ def listen(settings: Settings) -> socket.socket:
 
 def serve(settings: Settings) -> int:
     """Serve until asked to stop; the exit status."""
-    from headrace.app import Application
-
     configure(settings.log_format)
     # the log's thread must get the interpreter back soon after each sync: acknowledgements wait for it
     sys.setswitchinterval(0.0002)
     with owned(settings.data_dir):
+        # takes its time: who finds the directory in use hears so before
+        from headrace.app import Application
+
         listening = listen(settings)
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
