@@ -1,6 +1,7 @@
 """The plain evaluator gives mappings their meaning; the pipeline's generated code must not differ from it."""
 
 import json
+from copy import copy
 from dataclasses import astuple
 from datetime import UTC, datetime
 from typing import Any
@@ -60,6 +61,7 @@ TREE = Field(
         "identityMap": Field("map", values=Field("array", items=ITEM)),
     },
 )  # fmt: skip
+SCHEMA = TREE.to_json()
 DESTINATIONS = [
     "id", "id", "id", *(f"${{{name}}}" for name in SCALAR_FIELDS), "tier", "code", "score",
     "person.first", "person.last", "person.home.city", "person.home.at",
@@ -156,15 +158,13 @@ def both(case: Case) -> tuple[Batch, Batch]:
     texts = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
     cut = 1 if layout == LINES else len(texts)
     frames = [_frame(100, texts[:cut], layout), _frame(100 + cut, texts[cut:], layout)]
-    schema = TREE.to_json()
+    revision = FlowRevision("flow", 1, "org", "prod", "set", "s", "1.0", SCHEMA, rules)
+    generated = Pipeline(revision)
+    assume(generated.generated is not None)
+    plain = copy(generated)
+    plain.generated = None
     batches = []
-    for plain in (False, True):
-        pipeline = Pipeline(
-            FlowRevision("flow", 1, "org", "prod", "set", "s", "1.0", schema, rules)
-        )
-        assume(pipeline.generated is not None)
-        if plain:
-            pipeline.generated = None
+    for pipeline in (generated, plain):
         batch = pipeline.batch(envelope=False)
         for frame in frames:
             batch.add(frame)
