@@ -28,8 +28,8 @@ def record(name: str, n: int, poison: bool) -> str:
 
 class Sender(threading.Thread):
     """Sends until `budget` records were accepted (None: until stopped), one request after the other: its acknowledged records have an
-    order. `poison` is the share of records that must fail. A request that got no answer is not repeated, and one
-    in fifty requests is no JSON, which must be refused."""
+    order. `pause` is in seconds, between requests, `poison` the share of records that must fail. A request that
+    got no answer is not repeated, and one in fifty requests is no JSON, which must be refused."""
 
     def __init__(
         self,
@@ -43,10 +43,12 @@ class Sender(threading.Thread):
         poison: float = 0.05,
         largest: int = 100,
         timeout: float = 5.0,
+        pause: float = 0.0,
     ) -> None:
         super().__init__(daemon=True, name=name)
         self.oracle, self.journey, self.kind = oracle, journey, kind
         self.budget, self.poison, self.largest, self.timeout = budget, poison, largest, timeout
+        self.pause = pause
         self.accepted = 0
         self.random = random.Random(f"{seed}-{name}")
         self.sent = 0
@@ -60,6 +62,7 @@ class Sender(threading.Thread):
             ):
                 if not self._request(client):
                     self._wait_for_server()
+                self.stopping.wait(self.pause)
 
     def stop(self, patience: float = 30.0) -> None:
         """End after the running request."""

@@ -57,7 +57,7 @@ def die_at(rig: Rig, point: str, number: int) -> bool:
     before = log.stat().st_size
     lived = rig.launch(f"{point}:{number}")
     for kind in ("single", "messages"):
-        rig.send(f"{point}-{kind}", kind, 1, poison=0.2, largest=20)
+        rig.send(f"{point}-{kind}", kind, 1, poison=0.2, largest=20, pause=0.02)
     deadline = time.monotonic() + 60
     reached = not lived
     while not reached and time.monotonic() < deadline:

@@ -72,7 +72,7 @@ class Sender(threading.Thread):
                 ids = [f"{self.name}:{number + n}" for n in range(BATCH)]
                 self.acknowledged |= dict(zip(ids, send(self.journey, ids), strict=True))
                 number += BATCH
-                time.sleep(0.02)
+                time.sleep(0.1)  # enough for segments to fill and for both flows to commit
         except Exception as error:
             self.error = error
 
