@@ -3,8 +3,10 @@
 import gc
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 
 from headrace.testing.server import PlatformClient, ServerProcess
@@ -34,6 +36,16 @@ def as_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (hidden / "pandas.py").write_text("raise ImportError('not installed')\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(hidden), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_once() -> Iterator[None]:
+    """Each client of httpx loads all authorities anew, 40 ms long; the servers here speak plain HTTP."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "httpx._transports.default.create_ssl_context", cache(httpx.create_ssl_context)
+        )
         yield
 
 

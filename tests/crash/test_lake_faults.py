@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,30 +78,45 @@ from headrace.lake.catalog import Lake
 from headrace.lake.commit import Committer
 from tests.unit.lake.test_commit import batch
 
-lake = Lake(Path(sys.argv[1]))
 before = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), before[1]))
-try:
-    Committer(lake, "prod", "set", "f", sleep=lambda seconds: None).commit(batch(0, 20000, failed=[1, 2]))
-except (HeadraceError, OSError) as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-else:
-    print(json.dumps(["", ""]))
+for line in sys.stdin:
+    root, most_bytes = json.loads(line)
+    lake = Lake(Path(root))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    error = None
+    try:
+        Committer(lake, "prod", "set", "f", sleep=lambda seconds: None).commit(batch(0, 20000, failed=[1, 2]))
+    except (HeadraceError, OSError) as raised:
+        error = raised
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    print(json.dumps(type(error).__name__ if error else ""), flush=True)
 """
+Commit = Callable[[Path, int], str]
 
 
-def commit_with_files_of(root: Path, most_bytes: int) -> str:
-    """The kind of error of a commit in a process whose files may have `most_bytes` bytes."""
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, str(root), str(most_bytes)], capture_output=True, check=True,
+@pytest.fixture(scope="module")
+def commit_with_files_of() -> Iterator[Commit]:
+    """The kind of error of a commit in a process whose files may have so many bytes; one process for all."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FULL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    return str(json.loads(done.stdout)[0])
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def commit(root: Path, most_bytes: int) -> str:
+            process.stdin.write(json.dumps([str(root), most_bytes]) + "\n")
+            process.stdin.flush()
+            return str(json.loads(process.stdout.readline()))
+
+        yield commit
+        process.stdin.close()
+        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("most_bytes", [1000, 6000, 40_000, 100_000])
 def test_p7_p10_a_commit_without_room_lands_nothing_and_lands_all_when_there_is(
-    tmp_path: Path, most_bytes: int
+    tmp_path: Path, most_bytes: int, commit_with_files_of: Commit
 ) -> None:
     lake = Lake(tmp_path)
     lake.ensure("prod", "set", TREE)
@@ -116,7 +132,9 @@ def test_p7_p10_a_commit_without_room_lands_nothing_and_lands_all_when_there_is(
         committer.commit(batch(0, 20000))
 
 
-def test_p10_a_data_file_that_could_not_be_written_gives_its_room_back(tmp_path: Path) -> None:
+def test_p10_a_data_file_that_could_not_be_written_gives_its_room_back(
+    tmp_path: Path, commit_with_files_of: Commit
+) -> None:
     lake = Lake(tmp_path)
     lake.ensure("prod", "set", TREE)
     assert commit_with_files_of(tmp_path, 40_000) != ""

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -199,17 +199,25 @@ def test_a_disabled_flow_accepts_nothing_and_an_enabled_one_goes_on(
     assert send(raw.inlet_url, raw, json={"id": "late"}).status_code == 200
 
 
-def test_the_server_keeps_the_operator_contract(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path / "data").start()
-    credentials = tmp_path / "data" / "credentials.json"
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that makes its data directory, and that may be harmed."""
+    data_dir = tmp_path_factory.mktemp("own") / "data"
+    server = ServerProcess(data_dir, HEADRACE_COMMIT_INTERVAL="0.1").start()
+    yield server
+    assert server.stop() == 0
+
+
+def test_the_server_keeps_the_operator_contract(own: ServerProcess) -> None:
+    credentials = own.data_dir / "credentials.json"
     assert stat.S_IMODE(credentials.stat().st_mode) == 0o600
-    assert set(server.credentials()) == {
+    assert set(own.credentials()) == {
         "base_url", "org_id", "tenant_id", "client_id", "client_secret", "scopes", "sandbox",
     }  # fmt: skip
-    base = server.credentials()["base_url"]
+    base = own.credentials()["base_url"]
     assert httpx.get(f"{base}/health").json()["status"] == "ok"
     assert "/data/foundation/flowservice/flows" in httpx.get(f"{base}/openapi.json").json()["paths"]
-    command = [sys.executable, "-m", "headrace", "serve", "--data-dir", str(tmp_path / "data")]
+    command = [sys.executable, "-m", "headrace", "serve", "--data-dir", str(own.data_dir)]
     second = subprocess.run([*command, "--port", "0"], capture_output=True, text=True, check=False)
     assert second.returncode != 0
     assert "another process serves the data directory" in second.stderr
@@ -217,24 +225,19 @@ def test_the_server_keeps_the_operator_contract(tmp_path: Path) -> None:
     refused = subprocess.run(outside, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "loopback" in refused.stderr
-    assert server.stop() == 0
 
 
-def test_a_dropped_table_stops_its_flow_and_health_says_so(tmp_path: Path) -> None:
+def test_a_dropped_table_stops_its_flow_and_health_says_so(own: ServerProcess) -> None:
     from headrace.lake.catalog import Lake
 
-    server = ServerProcess(tmp_path / "data", HEADRACE_COMMIT_INTERVAL="0.1").start()
-    try:
-        journey = PlatformClient(server.credentials()).create_flow({}, RULES)
-        assert send(journey.inlet_url, journey, json={"id": "one"}).status_code == 200
-        landed(server, journey.dataset_id, 1)
-        Lake(tmp_path / "data").drop("prod", journey.dataset_id)
-        assert send(journey.inlet_url, journey, json={"id": "two"}).status_code == 200
-        health = f"{server.credentials()['base_url']}/health"
-        deadline = time.monotonic() + 20
-        while (answer := httpx.get(health)).status_code == 200 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert answer.status_code == 503
-        assert [r["reason"] for r in answer.json()["reasons"]] == ["flow"]
-    finally:
-        server.stop()
+    journey = PlatformClient(own.credentials()).create_flow({}, RULES)
+    assert send(journey.inlet_url, journey, json={"id": "one"}).status_code == 200
+    landed(own, journey.dataset_id, 1)
+    Lake(own.data_dir).drop("prod", journey.dataset_id)
+    assert send(journey.inlet_url, journey, json={"id": "two"}).status_code == 200
+    health = f"{own.credentials()['base_url']}/health"
+    deadline = time.monotonic() + 20
+    while (answer := httpx.get(health)).status_code == 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert answer.status_code == 503
+    assert [r["reason"] for r in answer.json()["reasons"]] == ["flow"]
