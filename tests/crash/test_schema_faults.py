@@ -21,7 +21,7 @@ from headrace.testing.calls import InProcess
 from headrace.testing.oracle import Answer, rows_of
 from headrace.testing.server import Journey, PlatformClient, ServerProcess
 from headrace.xdm.fields import Field
-from tests.crash.rig import Rig
+from tests.crash.rig import Rig, wait_for
 from tests.crash.senders import Sender
 
 REGISTRY = "/data/foundation/schemaregistry/tenant"
@@ -98,7 +98,10 @@ def test_p9_changes_that_would_break_what_is_there_are_refused_while_records_arr
     assert rig.change(added).status_code == 200
     sender = rig.send("steady", "messages", 1, largest=20)
     landing(rig, sender)
-    columns = rig.described()
+    columns = wait_for(
+        "the table has what was added",
+        lambda: found if "deep" in str(found := rig.described()) else None,
+    )
     breaking: dict[str, Operations] = {
         f"{rig.tenant}.n is removed": [{"op": "move", "from": f"{at}/n", "path": f"{at}/renamed"}],
         f"{rig.tenant}.deep.x is removed": [
