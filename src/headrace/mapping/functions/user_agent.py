@@ -3,8 +3,6 @@
 from functools import lru_cache
 from typing import Any
 
-import ua_parser
-
 from headrace.mapping.functions.definition import Function, Parameter, examples, null_to_null
 from headrace.mapping.values import text_of
 
@@ -14,6 +12,8 @@ _CONSOLES = ("playstation", "xbox", "nintendo")
 
 @lru_cache(maxsize=1024)
 def _fields(text: str) -> dict[str, str]:
+    import ua_parser  # takes a server's start longer than all other functions, and few mappings need it
+
     found = ua_parser.parse(text[:2048])
     os_name, os_parts = "Unknown", []
     agent_name, agent_parts = "Unknown", []
