@@ -41,7 +41,9 @@ class Settings:
     commit_interval: float = _setting(
         2.0, "longest wait in seconds before accepted records are landed"
     )
-    commit_rows: int = _setting(50_000, "rows of a flow at which they are landed without waiting")
+    commit_rows: int = _setting(
+        50_000, "rows of a flow at which they are landed without waiting, as are 64 MiB"
+    )
     run_window: int = _setting(3600, "seconds that one run of a streaming flow spans")
     log_segment_bytes: int = _setting(256 * MIB, "size at which a log segment is sealed")
     log_max_bytes: int = _setting(

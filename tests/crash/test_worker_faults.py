@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from headrace.errors import DataDirectoryInUse, Overloaded
 from headrace.lake.query import open_session
 from headrace.log.frames import LINES, SINGLE
 from headrace.log.writer import LogWriter
 from headrace.model.flow import Rule
-from headrace.runtime import worker as worker_module
+from headrace.runtime import landing
 from headrace.runtime.commits import totals
+from headrace.runtime.worker import Worker
 from headrace.server import owned
 from headrace.store.revisions import Revisions
 from headrace.xdm.fields import Field
@@ -127,7 +129,7 @@ def test_p7_a_slow_lake_makes_commits_larger_not_more_and_the_waiting_rows_stay_
 ) -> None:
     """Records wait in the log, not in memory."""
     bound, frames, size = 2000, 120, 50
-    monkeypatch.setattr(worker_module, "MOST_ROWS_WAITING", bound)
+    monkeypatch.setattr(landing, "MOST_ROWS_WAITING", bound)
     lines = [b"\n".join(one(n * size + i) for i in range(size)) for n in range(frames)]
     append(site, [(LINES, 1, size, body) for body in lines])
     site.one("begin")
@@ -146,7 +148,7 @@ def test_p7_a_slow_lake_makes_commits_larger_not_more_and_the_waiting_rows_stay_
     reader = LogReader(site.data_dir / "log")
     real_read = reader.read
     monkeypatch.setattr(reader, "read", lambda most_bytes=20_000: real_read(20_000))
-    worker = worker_module.Worker(
+    worker = Worker(
         site.store, site.lake, reader, 0.0, 1_000_000, lambda event: None, Upkeep(site.lake)
     )
     while worker.step():
@@ -157,6 +159,61 @@ def test_p7_a_slow_lake_makes_commits_larger_not_more_and_the_waiting_rows_stay_
     assert found(site, "count(*)") == [(total + 1,)]
     assert max(waiting) <= bound + 20_000 // 40
     assert len(commits) < frames / 2
+    site.close()
+
+
+def test_p7_large_records_wait_in_the_log_not_in_memory_while_the_lake_does_not_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, count, full = 100_000, 60, 500_000
+    monkeypatch.setattr(landing, "FULL_BYTES", full)
+    monkeypatch.setattr(landing, "LONGEST_PAUSE", 0.0)
+    site.one("begin")
+    site.land()
+    append(
+        site,
+        [(SINGLE, 1, 1, one(n)[:-1] + b',"blank":"%s"}' % (b" " * large)) for n in range(count)],
+    )
+    site.one("other", "g")
+    refused, waiting = list[int](), list[int]()
+    real = site.lake.catalog.commit_table
+
+    def locked(*arguments: Any) -> Any:
+        if len(refused) < 5:
+            refused.append(1)
+            raise OperationalError("", None, Exception("database is locked"))
+        return real(*arguments)
+
+    monkeypatch.setattr(site.lake.catalog, "commit_table", locked)
+    monkeypatch.setattr("headrace.lake.commit.ATTEMPTS", 1)
+    worker = site.worker
+    assert worker is not None
+    for _ in range(100):
+        worker.step()
+        waiting.append(sum(f.batch.input_bytes for f in worker.flows.values() if f.batch))
+    worker.finish()
+    assert len(refused) == 5
+    assert max(waiting) < full + 2 * large
+    assert found(site, "count(*)") == [(count + 1,)]
+    assert found(site, "count(*)", "e") == [(1,)]
+    site.close()
+
+
+def test_p7_a_flow_that_stopped_keeps_nothing_in_memory_and_holds_up_no_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "MOST_ROWS_WAITING", 5)
+    site.one("begin")
+    site.land()
+    site.lake.drop("prod", "d")
+    append(site, [(SINGLE, 1, 1, one(n)) for n in range(10)])
+    site.land()
+    assert site.worker is not None
+    stopped = site.worker.flows["f"]
+    assert (stopped.stopped, stopped.batch) == ("the table prod.d does not exist", None)
+    site.one("other", "g")
+    site.land()
+    assert found(site, "count(*)", "e") == [(1,)]
     site.close()
 
 

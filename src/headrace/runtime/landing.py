@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -22,6 +22,11 @@ from headrace.store.documents import Store
 from headrace.testing.crashpoints import reach
 
 LONGEST_PAUSE = 30.0
+FULL_BYTES = 64 * 1024 * 1024
+"""Bytes as received at which a batch is landed without waiting, however few records they are: a batch is in memory."""
+MOST_ROWS_WAITING = 200_000
+MOST_BYTES_WAITING = 4 * FULL_BYTES
+"""Of all flows of the log, and as much of all that are pulled: what comes behind stays where it is."""
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -61,7 +66,21 @@ class FlowState:
         """Whether the running batch is to be landed: it is large or old enough, and no pause is on."""
         if self.stopped or now < self.retry_at or self.batch is None:
             return False
-        return self.batch.records >= rows or now - self.opened >= interval
+        return self.full(rows) or now - self.opened >= interval
+
+    def full(self, rows: int) -> bool:
+        """Whether the running batch is to take no more."""
+        batch = self.batch
+        return batch is not None and (batch.records >= rows or batch.input_bytes >= FULL_BYTES)
+
+
+def room(flows: Iterable[FlowState]) -> bool:
+    """Whether more may be read: what flows hold in memory until it lands is bounded."""
+    batches = [flow.batch for flow in flows if flow.batch is not None]
+    return (
+        sum(batch.records for batch in batches) < MOST_ROWS_WAITING
+        and sum(batch.input_bytes for batch in batches) < MOST_BYTES_WAITING
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +137,7 @@ class Lander:
             self.back_off(flow, str(error))
         except HeadraceError as error:
             flow.stopped = str(error)
+            flow.batch, flow.next = None, {}
             outcome = Outcome.STOPPED
         except OSError as error:
             self.back_off(flow, f"disk: {os.strerror(error.errno or 0)}")

@@ -28,7 +28,7 @@ from headrace.log.frames import LOG_PARTITION, Frame
 from headrace.log.reader import LogReader
 from headrace.runtime import backfills, commits
 from headrace.runtime.batch import Batch
-from headrace.runtime.landing import FlowState, Lander, Outcome
+from headrace.runtime.landing import FlowState, Lander, Outcome, room
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.pulling import Pulling
 from headrace.runtime.replaying import Replaying
@@ -37,7 +37,6 @@ from headrace.sources.contract import Position
 from headrace.store.documents import Store
 from headrace.store.revisions import Revisions
 
-MOST_ROWS_WAITING = 200_000
 FREE_EVERY = 5.0
 ALIVE_EVERY = 1.0
 """Seconds between signs of life while nothing else is reported."""
@@ -68,8 +67,7 @@ class Worker:
 
     def step(self) -> bool:
         """One round: read, run, land what is due. True when there was something to read."""
-        waiting = sum(flow.batch.records for flow in self.flows.values() if flow.batch)
-        if not self._held and waiting < MOST_ROWS_WAITING:
+        if not self._held and room(self.flows.values()):
             self._held.extend(self.reader.read())
             if self.reader.damage != self._damage:
                 self._tell_damage()
@@ -109,7 +107,7 @@ class Worker:
         if batch is not None and (
             batch.pipeline.revision.revision != meta.revision
             or batch.envelope != meta.envelope
-            or batch.records >= self.commit_rows
+            or flow.full(self.commit_rows)
         ):
             if time.monotonic() >= flow.retry_at:
                 self.land(flow)  # a revision meets the log at a position, never inside a batch
