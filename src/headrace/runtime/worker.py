@@ -38,6 +38,8 @@ from headrace.store.documents import Store
 from headrace.store.revisions import Revisions
 
 FREE_EVERY = 5.0
+LOOK_EVERY = 0.03
+"""Seconds between looks at the log while nothing comes: little beside the commit interval, and little work."""
 ALIVE_EVERY = 1.0
 """Seconds between signs of life while nothing else is reported."""
 
@@ -268,7 +270,7 @@ def run(data_dir: Path, interval: float, commit_rows: int, egress_allow: str) ->
                     worker.report(
                         {"event": "upkeep", "table": list(done.table), "reason": done.detail}
                     )
-            if not busy and _parent_gone(0.01):
+            if not busy and _parent_gone(LOOK_EVERY):
                 stopping = True
         if not _parent_gone(0):
             while worker.step():
