@@ -72,7 +72,8 @@ def _responses(route: Route) -> dict[str, Any]:
             found[str(status)]["content"] = {media: {} for media in media_types(route)}
     for status in refusals(route):
         content = {"application/json": {"schema": refusal(route.service)}}
-        found[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
+        stated = {"description": HTTPStatus(status).phrase, "content": content}
+        found.setdefault(str(status), stated)
     return found
 
 

@@ -129,8 +129,7 @@ _REFUSALS: tuple[tuple[str, tuple[int, ...]], ...] = (
     (r"POST .*/catalog/", (412,)),
     (r"GET .*/export/(files/{id}|batches/{id}/failed)", (410, 416)),
     (r"POST .*/sandboxes", (409,)),
-    (r"POST /headrace/flows/{id}/(replays|rehearsals)", (409, 429, 503)),
-    (r"POST /headrace/flows/{id}/rewinds", (409, 429, 503)),
+    (r"POST /headrace/flows/{id}/(replays|rehearsals|rewinds)", (409, 429)),
     (r"DELETE /headrace/flows/{id}/(replays|rewinds)/.*", (409,)),
     (r"(POST|PUT) .*/idnamespace/.*", (409,)),
     (r"POST /ims/.*", (400, 413, 429)),
@@ -200,9 +199,10 @@ def media_types(route: Route) -> tuple[str, ...]:
 
 
 def refusals(route: Route) -> list[int]:
-    """Statuses of refusals, the gateway's included."""
+    """Statuses of refusals: those of the gateway, and of a request that is late or one connection too many, included."""
     words = _words(route)
     found = {s for pattern, more in _REFUSALS if re.fullmatch(pattern, words) for s in more}
+    found |= {408, 503}
     if route.auth != "none":
         found |= {400, 401, 403}
         if request_body(route):
