@@ -5,7 +5,9 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import httpx
 import pytest
 
@@ -46,6 +48,20 @@ def certificates_once() -> Iterator[None]:
         patch.setattr(
             "httpx._transports.default.create_ssl_context", cache(httpx.create_ssl_context)
         )
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def extensions_unhashed() -> Iterator[None]:
+    """DuckDB hashes 60 MB for the signatures of its extensions in each session; `headrace sql`, which journeys run as
+    a process, does check them."""
+    connect = duckdb.connect
+
+    def quick(*, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+        return connect(config={**config, "allow_unsigned_extensions": True})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headrace.lake.query.duckdb.connect", quick)
         yield
 
 
