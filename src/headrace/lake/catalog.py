@@ -64,6 +64,8 @@ class Lake:
             return self.catalog.load_table((sandbox, name))
         except NoSuchTableError:
             raise Terminal(f"the table {sandbox}.{name} does not exist") from None
+        except (ValidationError, ValueError) as error:
+            raise _unreadable(sandbox, name) from error
         except SQLAlchemyError as error:
             raise _unreachable(error) from None
 
@@ -100,6 +102,8 @@ class Lake:
             if not create:
                 raise Terminal(f"the table {sandbox}.{name} does not exist any more") from None
             return self._create(sandbox, name, schema)
+        except (FileNotFoundError, ValidationError, ValueError) as error:
+            raise _unreadable(sandbox, name) from error
         if _covers(table.schema().as_arrow(), schema):
             return table
         try:
@@ -134,6 +138,12 @@ def _prepare(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA busy_timeout=10000")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _unreadable(sandbox: str, name: str) -> Terminal:
+    return Terminal(
+        f"the metadata of the table {sandbox}.{name} is missing or damaged: `headrace doctor` says more"
+    )
 
 
 def _unreachable(error: Exception) -> Transient:

@@ -1,5 +1,6 @@
 """Landing: a flow's batch becomes one commit, whatever it was read from."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -21,12 +22,13 @@ from headrace.sources.contract import Lag, Position
 from headrace.store.documents import Store
 from headrace.testing.crashpoints import reach
 
+logger = logging.getLogger("headrace.landing")
 LONGEST_PAUSE = 30.0
 FULL_BYTES = 64 * 1024 * 1024
 """Bytes as received at which a batch is landed without waiting, however few records they are: a batch is in memory."""
 MOST_ROWS_WAITING = 200_000
 MOST_BYTES_WAITING = 4 * FULL_BYTES
-"""Of all flows of the log, and as much of all that are pulled: what comes behind stays where it is."""
+"""Of all flows of the log together: what comes behind stays there."""
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -141,6 +143,10 @@ class Lander:
             outcome = Outcome.STOPPED
         except OSError as error:
             self.back_off(flow, f"disk: {os.strerror(error.errno or 0)}")
+        except Exception as error:
+            # damaged files make libraries raise anything, and the other flows must go on
+            logger.exception("a batch of flow %s could not be landed", flow.flow_id)
+            self.back_off(flow, f"landing failed: {type(error).__name__}")
         else:
             reach("worker-after-commit")
             flow.watermark = result.watermark

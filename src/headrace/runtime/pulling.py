@@ -16,7 +16,7 @@ from headrace.lake.catalog import Lake
 from headrace.lake.upkeep import Upkeep
 from headrace.log.frames import LOG_PARTITION
 from headrace.runtime import commits
-from headrace.runtime.landing import FlowState, Lander, Outcome, room
+from headrace.runtime.landing import FlowState, Lander, Outcome
 from headrace.runtime.opening import Wanted, Watch, settings_of
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.pull import Begun, Puller, Read, Stopped
@@ -80,10 +80,8 @@ class Pulling:
             self._looked = now
             self._look()
         busy = False
-        more = room(flow.state for flow in self.flows.values())
         for flow in list(self.flows.values()):
-            if more:
-                busy |= self._take(flow, now)
+            busy |= self._take(flow, now)
             self._land_when_due(flow, now)
             self._tell_lag(flow, now)
         return busy
@@ -223,6 +221,8 @@ class Pulling:
         for _ in range(CHUNKS_AT_ONCE):
             if state.full(self.commit_rows) or state.stopped or now < state.retry_at:
                 break
+            if state.failures and state.batch is not None:
+                break  # it takes no more until it has landed what it has
             event = flow.puller.take()
             if event is None:
                 break

@@ -28,6 +28,7 @@ from headrace.log.frames import LOG_PARTITION, Frame
 from headrace.log.reader import LogReader
 from headrace.runtime import backfills, commits
 from headrace.runtime.batch import Batch
+from headrace.runtime.behind import Behind
 from headrace.runtime.landing import FlowState, Lander, Outcome, room
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.pulling import Pulling
@@ -63,6 +64,7 @@ class Worker:
         self._revisions = Revisions(self.store)
         self._freed = time.monotonic()
         self._held: deque[Frame] = deque()
+        self._behind = Behind(self.reader.directory)
         self.unusable: set[str] = set()
         self._damage: list[Damage] = []
         self._lander = Lander(self.store, self.lake, self.report, self.upkeep)
@@ -77,6 +79,8 @@ class Worker:
         while self._held and self._take(self._held[0]):
             self._held.popleft()
             taken += 1
+        for id in self._behind.ids():
+            taken += self._catch_up(self.flows[id])
         now = time.monotonic()
         for flow in self.flows.values():
             if flow.due(now, self.commit_rows, self.interval):
@@ -91,6 +95,25 @@ class Worker:
         return taken > 0
 
     def _take(self, frame: Frame) -> bool:
+        """Run a frame, unless its flow is read otherwise; False when the log has to wait for it."""
+        id = frame.meta.flow_id
+        return self._behind.has(id) or self._run(frame) or self._behind.leave(self.flows[id])
+
+    def _catch_up(self, flow: FlowState) -> int:
+        """Run some frames of a flow that was left behind; how many were looked at."""
+        if flow.stopped:
+            self._behind.forget(flow)
+            return 0
+        if time.monotonic() < flow.retry_at:
+            return 0
+        frames = self._behind.read(flow)
+        for frame in frames:
+            if frame.meta.flow_id == flow.flow_id and not self._run(frame):
+                self._behind.leave(flow)
+                break
+        return len(frames)
+
+    def _run(self, frame: Frame) -> bool:
         """Run a frame; False when it has to wait because its flow's batch cannot land just now."""
         meta = frame.meta
         if meta.flow_id in self.unusable:
@@ -100,9 +123,9 @@ class Worker:
         except Terminal as error:
             self._refuse(meta.flow_id, str(error))
             return True
-        if flow.stopped or frame.end <= flow.position:
-            return True
         batch = flow.batch
+        if flow.stopped or frame.end <= (batch.next if batch else flow.position):
+            return True
         missing = meta.sequence - (batch.sequence if batch else flow.watermark.sequence)
         if missing > 0:
             return self._stop_before_gap(flow, frame, missing)
@@ -113,7 +136,7 @@ class Worker:
         ):
             if time.monotonic() >= flow.retry_at:
                 self.land(flow)  # a revision meets the log at a position, never inside a batch
-            if flow.stopped:
+            if flow.stopped or frame.end <= flow.position:
                 return True
             if flow.batch is not None:
                 return False
