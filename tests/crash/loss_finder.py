@@ -127,6 +127,13 @@ def append_foreign(rig: Rig, randomness: random.Random) -> None:
         rig.append_foreign(randomness.randint(1, 20))
 
 
+def take_table_away(rig: Rig, randomness: random.Random) -> None:
+    """The flow is left behind; if a new worker opens it meanwhile it stops, and the next one goes on."""
+    rig.take_table_away(randomness.uniform(0.3, 3.0))
+    time.sleep(randomness.choice((0.0, 1.5)))
+    rig.kill_worker()
+
+
 def second_server(rig: Rig, randomness: random.Random) -> None:
     """Also while the first one does not answer: a paused process owns its directory still."""
     paused = randomness.random() < 0.5
@@ -148,7 +155,7 @@ Fault = Callable[[Rig, random.Random], None]
 FAULTS: dict[Fault, int] = {
     kill_server: 14, kill_worker: 4, kill_both: 14, kill_again_while_starting: 8, reach_crash_point: 7,
     pause_worker: 1, pause_server: 1, zombie_worker: 2, restart: 1, change_schema: 1, change_mapping: 1,
-    disable_flow: 1, append_foreign: 2, second_server: 1,
+    disable_flow: 1, append_foreign: 2, second_server: 1, take_table_away: 2,
 }  # fmt: skip
 """How often each is drawn."""
 
@@ -283,9 +290,11 @@ def rounds(number: int, seed: int, records: int, keep: Path | None, faults: int 
     try:
         for n in range(number):
             if rig is None:
-                rig = Rig(
-                    root / f"{seed + n}", HEADRACE_LOG_SEGMENT_BYTES=str(max(40_000, 10 * records))
-                )
+                settings = {
+                    "HEADRACE_LOG_SEGMENT_BYTES": str(max(40_000, 10 * records)),
+                    "HEADRACE_COMMIT_ROWS": str(max(100, records // 40)),
+                }
+                rig = Rig(root / f"{seed + n}", **settings)
             done = play(rig, seed + n, records, faults)
             last = n + 1 == number or (n + 1) % ROUNDS_A_DIRECTORY == 0
             if done.well and last:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from headrace.disk import local_path
 from headrace.testing.oracle import (
     Answer,
     Findings,
@@ -246,6 +247,18 @@ class Rig:
         else:
             self.oracle.answer(request, Answer.ACKNOWLEDGED)
             self.foreign += count
+
+    def take_table_away(self, seconds: float) -> None:
+        """The metadata of the good table are not there for a while."""
+        from headrace.lake.catalog import Lake
+
+        lake = Lake(self.server.data_dir)
+        table = lake.table(self.client.credentials["sandbox"], self.journey.dataset_id)
+        path = local_path(table.metadata_location)
+        away = path.with_suffix(".away")
+        path.rename(away)
+        time.sleep(seconds)
+        away.rename(path)
 
     # -- verdict --------------------------------------------------------------------------------------------
 

@@ -138,7 +138,7 @@ def test_p7_damaged_metadata_of_a_table_stop_its_flow_alone(flows: Flows, runnin
     flows.land()
     assert flows.landed("g") == flows.expected("g")
     assert flows.worker is not None
-    text = "the metadata of the table prod.d is missing or damaged: `headrace doctor` says more"
+    text = "the metadata of the table prod.d cannot be read: `headrace doctor` says more"
     assert flows.worker.flows["f"].stopped == text
 
 

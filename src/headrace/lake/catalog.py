@@ -102,7 +102,7 @@ class Lake:
             if not create:
                 raise Terminal(f"the table {sandbox}.{name} does not exist any more") from None
             return self._create(sandbox, name, schema)
-        except (FileNotFoundError, ValidationError, ValueError) as error:
+        except (FileNotFoundError, PermissionError, ValidationError, ValueError) as error:
             raise _unreadable(sandbox, name) from error
         if _covers(table.schema().as_arrow(), schema):
             return table
@@ -142,7 +142,7 @@ def _prepare(connection: sqlite3.Connection, _: object) -> None:
 
 def _unreadable(sandbox: str, name: str) -> Terminal:
     return Terminal(
-        f"the metadata of the table {sandbox}.{name} is missing or damaged: `headrace doctor` says more"
+        f"the metadata of the table {sandbox}.{name} cannot be read: `headrace doctor` says more"
     )
 
 
