@@ -18,10 +18,16 @@ from headrace.log.frames import SINGLE
 from headrace.log.reader import LogReader
 from headrace.runtime import behind, landing
 from headrace.runtime.worker import Worker
+from headrace.sources.contract import Settings
 from headrace.store.documents import Scope
 from headrace.store.revisions import Revisions
+from tests.sources.kinesis_fake import FakeKinesis
+from tests.sources.kinesis_roto import AUTH, AUTH_SPEC
+from tests.sources.pulled_flow import FLOW, PulledFlow
+from tests.sources.streams import KINESIS
 from tests.unit.services.test_operator import Site
 
+SHARD = "shardId-000000000000"
 SETS = {"f": "d", "g": "e", "h": "k"}
 
 
@@ -175,6 +181,34 @@ def test_p2_records_that_another_process_landed_meanwhile_are_not_landed_again(
     flows.send("f")
     flows.land()
     assert flows.landed("f") == flows.expected("f")
+
+
+def test_p7_a_pulled_flow_that_cannot_land_takes_no_more_and_lands_all_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "LONGEST_PAUSE", 0.05)
+    trouble = Trouble(monkeypatch)
+    trouble.tables, trouble.error = {"data-1"}, OSError(5, "broken")
+    kinesis = FakeKinesis(SHARD)
+    auth = {**AUTH, "endpointUrl": kinesis.url}
+    flow = PulledFlow(tmp_path, KINESIS, Settings(AUTH_SPEC, auth, {"stream": "orders"}, FLOW))
+    try:
+        kinesis.shards[SHARD].put(b'{"n": 0}')
+        flow.until(lambda: flow.told("retry") != [])
+        for n in range(1, 4):
+            kinesis.shards[SHARD].put(b'{"n": %d}' % n)
+            tries = len(flow.told("retry"))
+            flow.until(lambda tries=tries: len(flow.told("retry")) > tries + 2)  # type: ignore[misc]
+        state = flow.pulling.state(FLOW)
+        assert state is not None
+        assert state.batch is not None
+        assert state.batch.records == 1
+        trouble.tables.clear()
+        flow.until(lambda: flow.landed == 4)
+        assert sorted(row["n"] for row in flow.rows()) == [0, 1, 2, 3]
+    finally:
+        flow.close()
+        kinesis.close()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -69,9 +69,7 @@ def weight_of(value: Any, most: int) -> int:
             if isinstance(part, str):
                 total += count * len(part)
             elif isinstance(part, _CONTAINERS):
-                if (
-                    unseen and unseen[-1] is part
-                ):  # gone through once, however often it stands there
+                if unseen and unseen[-1] is part:  # it stands beside itself
                     times[-1] += count
                 else:
                     unseen.append(part)
