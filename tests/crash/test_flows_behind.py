@@ -57,8 +57,11 @@ class Flows(Site):
         Revisions(self.store).add(dataclasses.replace(first, flow_id="h", dataset_id="k"))
         self.sent = Counter[str]()
         self.send(*SETS)
-        self.worker = Worker(
-            self.store, self.lake, LogReader(self.data_dir / "log"), 0.0, 5, self.supervisor._hear,
+        self.worker = self.new_worker(5)
+
+    def new_worker(self, commit_rows: int) -> Worker:
+        return Worker(
+            self.store, self.lake, LogReader(self.data_dir / "log"), 0.0, commit_rows, self.supervisor._hear,
             Upkeep(self.lake),
         )  # fmt: skip
 
@@ -123,6 +126,24 @@ def test_p7_a_flow_that_cannot_land_holds_up_no_other_and_lands_all_when_it_can(
     assert flows.landed("g") == flows.expected("g")
 
 
+def test_p7_flows_that_cannot_land_hold_up_no_other_though_together_they_fill_the_memory(
+    flows: Flows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "MOST_ROWS_WAITING", 6)
+    trouble = Trouble(monkeypatch)
+    trouble.tables, trouble.error = {"d", "k"}, OSError(5, "broken")
+    flows.send(*"ffffhhhh")
+    flows.steps(1)
+    for _ in range(3):
+        flows.send(*"fgh")
+        flows.steps(5)
+    assert flows.landed("g") == flows.expected("g")
+    trouble.tables.clear()
+    flows.land()
+    for flow in SETS:
+        assert flows.landed(flow) == flows.expected(flow)
+
+
 def test_p7_a_table_whose_metadata_is_away_for_a_while_delays_its_flow_alone(flows: Flows) -> None:
     path = local_path(flows.lake.table("prod", "d").metadata_location)
     path.rename(path.with_suffix(".away"))
@@ -163,15 +184,32 @@ def test_p7_when_too_many_flows_cannot_land_the_log_waits_and_then_lands_all_of_
         assert flows.landed(flow) == flows.expected(flow)
 
 
+def test_p2_what_a_flow_has_caught_up_with_is_not_taken_again_when_the_log_goes_on(
+    flows: Flows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log waits for `h` before records that `f`, which was left behind, has in memory by then."""
+    monkeypatch.setattr(behind, "MOST", 1)
+    assert flows.worker is not None
+    flows.worker.interval = 3600.0
+    trouble = Trouble(monkeypatch)
+    trouble.tables, trouble.error = {"d", "k"}, OSError(5, "broken")
+    flows.send(*"ffffffhhhhhhff")
+    flows.steps()
+    trouble.tables = {"k"}
+    flows.steps()
+    assert flows.waiting("f") == 3
+    trouble.tables.clear()
+    flows.land()
+    for flow in SETS:
+        assert flows.landed(flow) == flows.expected(flow)
+
+
 def test_p2_records_that_another_process_landed_meanwhile_are_not_landed_again(
     flows: Flows,
 ) -> None:
     """It landed more than fills a batch of this one, which knows nothing of it."""
     flows.send(*"ffffffff")
-    other = Worker(
-        flows.store, flows.lake, LogReader(flows.data_dir / "log"), 0.0, 100, lambda event: None,
-        Upkeep(flows.lake),
-    )  # fmt: skip
+    other = flows.new_worker(100)
     while other.step():
         pass
     other.finish()
@@ -217,6 +255,7 @@ def test_p2_whatever_tables_are_in_trouble_when_each_record_lands_once_and_in_or
 ) -> None:
     dice = random.Random(seed)
     monkeypatch.setattr(behind, "MOST", dice.choice([1, 2, 8]))
+    monkeypatch.setattr(landing, "MOST_ROWS_WAITING", dice.choice([7, 100]))
     trouble = Trouble(monkeypatch)
     trouble.error = OSError(5, "broken")
     for _ in range(25):

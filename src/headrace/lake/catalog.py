@@ -59,7 +59,7 @@ class Lake:
         event.listen(self.catalog.engine, "connect", _prepare)
 
     def table(self, sandbox: str, name: str) -> Table:
-        """Load a table as it is now; Terminal when it is gone."""
+        """Load a table as it is now; Terminal when it is gone or its metadata are damaged."""
         try:
             return self.catalog.load_table((sandbox, name))
         except NoSuchTableError:
@@ -73,7 +73,8 @@ class Lake:
         """The data set's tables, created or extended to hold every field of the tree.
 
         Without `create` a missing table is Terminal: rows that landed are gone. Terminal too when a field has
-        another type in a table that holds rows; Transient when the catalog does not answer.
+        another type in a table that holds rows, and when metadata cannot be read; Transient when the catalog does not
+        answer.
         """
         try:
             return self._ensure_both(sandbox, dataset_id, tree, create)

@@ -71,7 +71,12 @@ class Worker:
 
     def step(self) -> bool:
         """One round: read, run, land what is due. True when there was something to read."""
-        if not self._held and room(self.flows.values()):
+        more = room(self.flows.values())
+        if not more:
+            for flow in self.flows.values():
+                if flow.failures and flow.batch is not None:
+                    self._behind.leave(flow)
+        elif not self._held:
             self._held.extend(self.reader.read())
             if self.reader.damage != self._damage:
                 self._tell_damage()
@@ -79,7 +84,7 @@ class Worker:
         while self._held and self._take(self._held[0]):
             self._held.popleft()
             taken += 1
-        for id in self._behind.ids():
+        for id in self._behind.ids() if more else ():
             taken += self._catch_up(self.flows[id])
         now = time.monotonic()
         for flow in self.flows.values():
