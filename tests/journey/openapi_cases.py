@@ -35,11 +35,12 @@ NESTED = st.just(b"[" * 100_000), st.just(b'{"a":' * 5000), st.just(b"\xff\xfe")
 
 @dataclass
 class MadeCall:
-    """One request; `operation` is its description."""
+    """One request; `operation` is its description, `described` the path as it stands there."""
 
     method: str
-    path: str
+    described: str
     operation: Document
+    path: str
     query: list[tuple[str, str]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | None = None
@@ -53,12 +54,14 @@ class MadeCall:
 
 @dataclass
 class Maker:
-    """Makes calls for a document. `known` are ids by the beginning of the paths and the properties that take them."""
+    """Makes calls for a document. `known` are ids by the beginning of the paths, the names in a path and the properties
+    that take them; values of a query parameter by its name after a question mark."""
 
     document: Document
     known: dict[str, list[str]]
     samples: dict[str, Any]
-    """Bodies that are accepted, by the name of their schema; calls also send them with a part or two replaced."""
+    """Bodies that are accepted, by the operation that takes them or the name of their schema; calls also send them
+    with a part or two replaced."""
 
     def __post_init__(self) -> None:
         everything = sorted({id for ids in self.known.values() for id in ids})
@@ -75,41 +78,56 @@ class Maker:
         ]
 
     def calls(self, method: str, path: str, operation: Document) -> st.SearchStrategy[MadeCall]:
-        """Calls of one operation, most of them by its description and some beside it."""
+        """Calls of one operation: a fourth as well made as we can, most by its description, some beside it.
+
+        The simplest call, with which Hypothesis begins, is a well made one.
+        """
 
         @st.composite
         def make(draw: st.DrawFn) -> MadeCall:
-            call = MadeCall(method, path, operation)
+            call = MadeCall(method, path, operation, path)
+            well_made = draw(st.sampled_from([True, False, False, False]))
             for parameter in operation["parameters"]:
-                self._place(draw, call, parameter, path)
-            self._body(draw, call)
+                self._place(draw, call, parameter, path, well_made)
+            self._body(draw, call, well_made)
             return call
 
         return make()
 
-    def _place(self, draw: st.DrawFn, call: MadeCall, parameter: Document, path: str) -> None:
+    def _place(
+        self, draw: st.DrawFn, call: MadeCall, parameter: Document, path: str, well_made: bool
+    ) -> None:
         name, where = parameter["name"], parameter["in"]
         if where == "path":
-            ids = next((v for k, v in self.known.items() if path.startswith(k) and v), ["nothing"])
+            prefixes = [
+                prefix for prefix, ids in self.known.items() if ids and path.startswith(prefix)
+            ]
+            ids = self.known.get(name) or self.known.get(
+                max(prefixes, key=len, default=""), ["nothing"]
+            )
             real = st.sampled_from(ids)
-            choice = real if call.method != "DELETE" else self._texts
-            value = draw(st.one_of(choice, choice, self._texts)) or "x"
+            value = draw(real if well_made else st.one_of(real, real, self._texts)) or "x"
             call.path = call.path.replace(f"{{{name}}}", quote(value, safe=""))
         elif where == "query":
-            for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
-                value = draw(st.one_of(self.values(parameter["schema"]), self._texts))
+            given = self.known.get(f"?{name}")
+            least = int(parameter["required"] or given is not None)
+            for _ in range(least if well_made else draw(st.sampled_from([0, 0, 1, 1, 2]))):
+                right = st.sampled_from(given) if given else self.values(parameter["schema"])
+                value = draw(right if well_made else st.one_of(right, self._texts))
                 call.query.append((name, _written(value)))
         elif where == "header" and not name.startswith("x-"):
             value = draw(st.sampled_from(["*", '"x"', "1.0.0", "bytes=0-5", "bytes=9-", "none"]))
             if parameter["required"] or draw(st.booleans()):
                 call.headers[name] = value
 
-    def _body(self, draw: st.DrawFn, call: MadeCall) -> None:
+    def _body(self, draw: st.DrawFn, call: MadeCall, well_made: bool) -> None:
         for media_type, content in call.operation.get("requestBody", {}).get("content", {}).items():
             name = content["schema"].get("$ref", "").rpartition("/")[2]
             made = self.values(content["schema"])
-            near = altered(self.samples[name]) if name in self.samples else made
-            value = draw(st.one_of(near, near, made, made, ANYTHING))
+            sample = self.samples.get(f"{call.method} {call.described}", self.samples.get(name))
+            near = made if sample is None else altered(sample)
+            good = made if sample is None else st.just(sample)
+            value = draw(good if well_made else st.one_of(near, near, made, made, ANYTHING))
             if media_type.startswith("multipart/"):
                 text = draw(st.sampled_from(["a,b\n1,2\n", '{"a": 1}', "", "\x00", "[1]"]))
                 name = draw(st.sampled_from(["a.csv", "a.json", "a", ""]))
@@ -121,7 +139,7 @@ class Maker:
             else:
                 call.headers["content-type"] = media_type
                 raw = json.dumps(value).encode()
-                call.body = draw(st.one_of(*[st.just(raw)] * 12, *NESTED))
+                call.body = raw if well_made else draw(st.one_of(*[st.just(raw)] * 12, *NESTED))
 
     def values(self, schema: Document, property: str = "") -> st.SearchStrategy[Any]:
         """Values that a schema describes; for one in nine nodes, anything."""

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from headrace.testing.server import HTTP_SPEC, LAKE_SPEC, Journey, PlatformClient
+from headrace.testing.server import EVENT_CLASS, HTTP_SPEC, LAKE_SPEC, Journey, PlatformClient
 
 REGISTRY = "/data/foundation/schemaregistry"
 EXTRA = "fuzz-dispensable"
@@ -34,15 +34,29 @@ def existing(platform: PlatformClient, journey: Journey) -> dict[str, list[str]]
         )
     }  # fmt: skip
     standard = "https://ns.adobe.com/xdm/context/profile-person-details"
+    made = {
+        kind: platform.call("POST", f"{REGISTRY}/tenant/{kind}", body)["$id"]
+        for kind, body in resources(platform, "existing").items()
+    }
+    label = platform.call("POST", f"{REGISTRY}/tenant/descriptors", descriptor(journey))
+    mappings = platform.call(
+        "GET", f"/data/foundation/conversion/mappingSets/{journey.mapping_id}/mappings"
+    )
     sample = platform.call(
         "POST", "/data/foundation/conversion/samples", {"sampleData": '{"a":1}', "sampleType": "JSON"}
     )  # fmt: skip
     return found | {
         "/headrace/flows": [journey.flow_id],
         f"{REGISTRY}/tenant": [journey.schema_id, standard],
+        **{f"{REGISTRY}/tenant/{kind}": [id] for kind, id in made.items()},
+        f"{REGISTRY}/tenant/descriptors": [label["@id"]],
         f"{REGISTRY}/global": [standard],
+        f"{REGISTRY}/global/behaviors": ["https://ns.adobe.com/xdm/data/record"],
+        f"{REGISTRY}/global/classes": [EVENT_CLASS],
+        f"{REGISTRY}/global/datatypes": ["https://ns.adobe.com/xdm/context/person"],
         f"{REGISTRY}/rpc": [journey.schema_id],
         "/data/foundation/catalog/dataSets": [journey.dataset_id],
+        "/data/foundation/catalog/v2/dataSets": [journey.dataset_id],
         "/data/foundation/export/datasets": [journey.dataset_id],
         "/data/foundation/catalog/batches": list(batches),
         "/data/foundation/export/batches": list(batches),
@@ -53,14 +67,50 @@ def existing(platform: PlatformClient, journey: Journey) -> dict[str, list[str]]
         "/data/foundation/sandbox-management/sandboxes": [EXTRA],
         "/data/core/idnamespace/identities": ["6"],
         "/data/core/idnamespace/orgs": [platform.credentials["org_id"]],
+        "mappingId": [mapping["id"] for mapping in mappings],
         "specName": ["Streaming Connection"],
         "version": ["1.0"],
         "format": ["json", "delimited", "parquet_xdm"],
+        "?op": ["publish"],
+        "?metric": ["timeseries.ingestion.dataset.size"],
+        "?datasetId": [journey.dataset_id],
     }
 
 
+def resources(platform: PlatformClient, title: str) -> dict[str, Any]:
+    """Bodies of the registry's resources by their kinds. Titles must be unique."""
+    fields = {
+        f"_{platform.credentials['tenant_id']}": {
+            "type": "object", "properties": {"a": {"type": "string", "minLength": 1}},
+        }
+    }  # fmt: skip
+    record = {"$ref": "https://ns.adobe.com/xdm/data/record"}
+    bodies = {
+        "classes": {"allOf": [record, {"properties": fields}]},
+        "datatypes": {"properties": fields},
+        "schemas": {"allOf": [{"$ref": EVENT_CLASS}]},
+        "fieldgroups": {
+            "meta:intendedToExtend": [EVENT_CLASS],
+            "definitions": {"customFields": {"type": "object", "properties": fields}},
+            "allOf": [{"$ref": "#/definitions/customFields"}],
+        },
+    }  # fmt: skip
+    bodies["mixins"] = bodies["fieldgroups"]
+    return {
+        kind: {"title": f"{title} {kind}", "type": "object"} | body for kind, body in bodies.items()
+    }
+
+
+def descriptor(journey: Journey) -> dict[str, Any]:
+    return {
+        "@type": "xdm:descriptorIdentity", "xdm:sourceSchema": journey.schema_id,
+        "xdm:sourceVersion": 1, "xdm:sourceProperty": "/eventType", "xdm:namespace": "Email",
+        "xdm:property": "xdm:code", "xdm:isPrimary": False,
+    }  # fmt: skip
+
+
 def samples(platform: PlatformClient, journey: Journey) -> dict[str, Any]:
-    """Bodies that are accepted, by the name of their schema."""
+    """Bodies that are accepted, by the operation that takes them or the name of their schema."""
     found = platform.call("GET", f"/data/foundation/flowservice/flows/{journey.flow_id}")
     flow = found["items"][0]
     content = {
@@ -87,26 +137,18 @@ def samples(platform: PlatformClient, journey: Journey) -> dict[str, Any]:
             k: flow[k]
             for k in ("flowSpec", "sourceConnectionIds", "targetConnectionIds", "transformations")
         },
-        "JsonPatch": [{"op": "replace", "path": "/description", "value": "changed"}],
+        "JsonPatch": [{"op": "add", "path": "/description", "value": "changed"}],
         "StateAction": {"percentCompleted": 100, "status": {"value": "completed"}},
-        "Search": {"queryString": "name==sample", "limit": 2, "orderby": "-createdAt"},
+        "Search": {"queryString": "name==sample", "limit": 2, "orderby": "-name"},
         "Replay": {"path": "nowhere", "since": "2026-01-01T00:00:00Z", "dryRun": True},
         "Rehearsal": {"mapping": {"id": str(journey.mapping_id), "version": 0}, "last": 10},
         "Run": {"flowId": journey.flow_id, "status": "active"},
-        "XdmResource": {
-            "title": "sample", "type": "object", "allOf": [{"$ref": "#/definitions/customFields"}],
-            "meta:intendedToExtend": ["https://ns.adobe.com/xdm/context/experienceevent"],
-            "definitions": {"customFields": {"type": "object", "properties": {
-                f"_{platform.credentials['tenant_id']}": {
-                    "type": "object", "properties": {"a": {"type": "string", "minLength": 1}},
-                },
-            }}},
+        **{f"POST {REGISTRY}/tenant/{kind}": body for kind, body in resources(platform, "new").items()},
+        **{
+            f"PUT {REGISTRY}/tenant/{kind}/{{id}}": body
+            for kind, body in resources(platform, "existing").items()
         },
-        "Descriptor": {
-            "@type": "xdm:descriptorIdentity", "xdm:sourceSchema": journey.schema_id,
-            "xdm:sourceVersion": 1, "xdm:sourceProperty": "/eventType", "xdm:namespace": "Email",
-            "xdm:property": "xdm:code", "xdm:isPrimary": False,
-        },
+        "Descriptor": descriptor(journey),
         "Export": [],
         "DataSet": allow | {"schemaRef": content, "tags": {"a": ["b"]}},
         "DataSetChange": {"description": "changed", "tags": {"a": ["b"]}},

@@ -1,7 +1,5 @@
 """Calls made up from our own description of the API: nothing fails inside, and every answer is one that it states."""
 
-import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +17,9 @@ from tests.journey.openapi_samples import RULES, existing, samples
 SERVICES = ["ims", "sandbox", "registry", "catalog", "identity", "conversion", "flow", "plain"]
 """The tags of the document."""
 
-SECONDS = 16.0
-EXAMPLES = 25
-LEAST = 12
-"""Calls of an operation without a success that are made however slow the machine is."""
+EXAMPLES = 12
+"""Calls of each operation: a number, not a time, so that a slow machine makes the same ones."""
 GATEWAY = ("x-api-key", "x-gw-ims-org-id", "x-sandbox-name")
-
-
-class Enough(BaseException):
-    """The time of an operation is over; not an Exception, which would count as a failure of the call."""
 
 
 @dataclass
@@ -89,22 +81,20 @@ def test_faults_of_answers_are_seen(site: Site, answer: httpx.Response, fault: s
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("service", SERVICES)
-def test_every_answer_is_one_that_the_document_states(site: Site, service: str) -> None:
-    operations = site.maker.operations()
-    chosen = [one for one in operations if one[2]["tags"] == [service]]
+@pytest.mark.parametrize("part", [*SERVICES, "deletions"])
+def test_every_answer_is_one_that_the_document_states(site: Site, part: str) -> None:
+    """Deletions come last: what they take away would make the others' calls fail."""
     found: list[str] = []
-    for method, path, operation in chosen:
-        until = time.monotonic() + SECONDS / len(operations)
-        found += fuzz(site, method, path, operation, until)
+    for method, path, operation in site.maker.operations():
+        if part == ("deletions" if method == "DELETE" else operation["tags"][0]):
+            found += fuzz(site, method, path, operation)
     assert not found, "\n".join(found)
 
 
-def fuzz(site: Site, method: str, path: str, operation: dict[str, Any], until: float) -> list[str]:
+def fuzz(site: Site, method: str, path: str, operation: dict[str, Any]) -> list[str]:
     """What was wrong with the answers, the first of each kind."""
     wrong: dict[str, str] = {}
     seen = site.statuses.setdefault(f"{method} {path}", set())
-    made = 0
 
     @settings(
         max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
@@ -112,10 +102,6 @@ def fuzz(site: Site, method: str, path: str, operation: dict[str, Any], until: f
     )  # fmt: skip
     @given(call=site.maker.calls(method, path, operation), accept=ACCEPTS)
     def run(call: MadeCall, accept: str) -> None:
-        nonlocal made
-        if time.monotonic() > until and (made >= LEAST or any(status < 300 for status in seen)):
-            raise Enough
-        made += 1
         call.headers["accept"] = accept
         if call.headers.get("if-match") == "*":  # stands for the etag that the item has now
             item = site.platform.http.get(call.path).json().get("items", [{}])[0]
@@ -126,8 +112,7 @@ def fuzz(site: Site, method: str, path: str, operation: dict[str, Any], until: f
             body = (call.body or b"")[:200]
             wrong.setdefault(fault[:60], f"{method} {answer.request.url} {body!r}: {fault}"[:1500])
 
-    with contextlib.suppress(Enough):
-        run()
+    run()
     return list(wrong.values())
 
 
@@ -139,7 +124,7 @@ def test_made_up_calls_also_succeed(site: Site) -> None:
         for method, path, operation in site.maker.operations()
         if any(status < "3" for status in operation["responses"])
     }
-    assert len(succeeded) > len(stated) * 0.6, sorted(stated - succeeded)
+    assert len(succeeded) > len(stated) * 0.75, sorted(stated - succeeded)
 
 
 def test_whoever_the_gateway_does_not_know_gets_a_stated_refusal(site: Site) -> None:
