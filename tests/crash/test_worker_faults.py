@@ -199,6 +199,27 @@ def test_p7_large_records_wait_in_the_log_not_in_memory_while_the_lake_does_not_
     site.close()
 
 
+@pytest.mark.parametrize(("bad", "commits"), [(False, 4), (True, 2)])
+def test_a_batch_with_failures_takes_twice_as_many_records_for_its_two_commits(
+    site: Site, bad: bool, commits: int
+) -> None:
+    site.one("begin")
+    site.land()
+    wrong = b"17"
+    append(site, [(SINGLE, 1, 1, wrong if bad and n % 10 == 5 else one(n)) for n in range(40)])
+    worker = site.worker
+    assert worker is not None
+    worker.commit_rows, worker.interval = 10, 3600.0
+    before = len(site.lake.table("prod", "d").snapshots())
+    while worker.step():
+        pass
+    worker.finish()
+    assert len(site.lake.table("prod", "d").snapshots()) - before == commits
+    assert found(site, "count(*)") == [(41 - 4 * bad,)]
+    assert found(site, "count(*)", "d_failed") == [(4 * bad,)]
+    site.close()
+
+
 def test_p7_a_flow_that_stopped_keeps_nothing_in_memory_and_holds_up_no_other(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

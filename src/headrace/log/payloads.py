@@ -5,7 +5,8 @@ The inlet counts records with these functions and the pipeline splits with them,
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -22,8 +23,44 @@ MOST_HEADER = 32 * 1024
 _LOOKED_AT = MOST_HEADER + 8
 """Bytes at the start of a body that a header of that size ends in, with a byte order mark and its line end."""
 
+_OPENING = re.compile(rb'\s*\{\s*"messages"\s*:\s*\[\s*(\{\s*"[^"\\]*")')
+"""A body up to the first key of its first record, as most are written."""
+
 split_messages = msgspec.json.Decoder(Messages).decode
 _json_text = msgspec.json.Encoder().encode
+
+
+def messages_near_an_end(body: bytes, indexes: Sequence[int], count: int) -> list[bytes] | None:
+    """Some of a valid body's `count` messages, in ascending order, without reading it whole; None when that cannot be.
+
+    What lies between them and the nearer end is read, and the rest cut off where a record seems to begin: only a right
+    cut leaves JSON (one within a string leaves a quote too many). A body that names `messages` twice, or has another
+    array of such objects, can give other ones than it stands for: compare them.
+    """
+    opening = _OPENING.match(body)
+    if opening is None:
+        return None
+    begin, first, last = opening[1], indexes[0], indexes[-1]
+    length = len(body) // count
+    around = 8 * length + len(begin)
+    if last < count - first:
+        expected = (last + 2) * length
+        cut = body.find(begin, expected, expected + around)
+        text = body[:cut].rstrip()[:-1] + b"]}"
+    else:
+        expected = max((first - 1) * length, 0)
+        cut = body.rfind(begin, max(expected - around, 0), expected)
+        text = body[: opening.start(1)] + body[cut:]
+    if cut < 0:
+        return None
+    try:
+        messages = split_messages(text).messages
+    except msgspec.DecodeError:
+        return None
+    before = 0 if last < count - first else count - len(messages)
+    if not before <= first <= last < before + len(messages):
+        return None
+    return [bytes(messages[index - before]) for index in indexes]
 
 
 class DelimitedError(ValueError):

@@ -93,13 +93,12 @@ def text_of(value: Any) -> str:
     raise TransformError(f"A {kind_of(value)} has no text.")
 
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=text_of).encode
+
+
 def json_text(value: Any) -> str:
     try:
-        return bounded_text(
-            json.dumps(
-                bounded_value(value), ensure_ascii=False, separators=(",", ":"), default=text_of
-            )
-        )
+        return bounded_text(_compact(bounded_value(value)))
     except (RecursionError, ValueError):
         raise TransformError("The value is nested too deeply to be written as text.") from None
 

@@ -77,7 +77,8 @@ class Generator:
         self._keep: list[Any] = []
         self._parameters: list[tuple[str, str]] = []
         self._needs_context = any(needs_context(node) for node in nodes)
-        self._fail = f"fail((i, {self.constant(_values_of_rules(len(nodes)))}(locals()))); continue"
+        values = ", ".join(f"v{rule}" for rule in range(len(nodes)))
+        self._fail = f"fail((i, [{values}])); continue"
 
     def constant(self, value: Any) -> str:
         """A global name for an object."""
@@ -380,11 +381,6 @@ def _breaks(value: Any, field: Field) -> bool:
     found: list[Violation] = []
     conform(value, field, "", found)
     return bool(found)
-
-
-def _values_of_rules(count: int) -> Callable[[dict[str, Any]], list[Any]]:
-    names = [f"v{rule}" for rule in range(count)]
-    return lambda scope: [scope[name] for name in names]
 
 
 def _rules(template: Template) -> list[int]:

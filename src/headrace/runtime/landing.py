@@ -71,9 +71,12 @@ class FlowState:
         return self.full(rows) or now - self.opened >= interval
 
     def full(self, rows: int) -> bool:
-        """Whether the running batch is to take no more."""
+        """Whether the running batch is to take no more. Failures make it two commits, and worth twice as much."""
         batch = self.batch
-        return batch is not None and (batch.records >= rows or batch.input_bytes >= FULL_BYTES)
+        if batch is None:
+            return False
+        commits = 2 if batch.failures else 1
+        return batch.records >= rows * commits or batch.input_bytes >= FULL_BYTES * commits
 
 
 def room(flows: Iterable[FlowState]) -> bool:

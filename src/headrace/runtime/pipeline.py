@@ -5,7 +5,7 @@ the same rows and the same failures. One bad record never affects its neighbours
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from headrace.log.frames import MESSAGES, SINGLE, Frame
-from headrace.log.payloads import records, split_messages
+from headrace.log.payloads import messages_near_an_end, records
 from headrace.mapping.apply import CompiledMapping, apply, compile_rules, place
 from headrace.mapping.functions.definition import Context
 from headrace.mapping.syntax import Literal
@@ -138,7 +138,14 @@ class Pipeline:
             self._warn(batch, ".".join((self._destinations[rule], *filter(None, below))), message)
         kept = positions
         if failed:
-            aside += self._explain(frame, batch, [(positions[i], found) for i, found in failed])
+            broken = [positions[i] for i, _ in failed]
+            originals = None if parts else self._excerpt(frame, broken, decoded)
+            if originals is None:
+                parts = parts or split(frame)
+                originals = [parts[index][0] for index in broken]
+            aside += self._explain(
+                frame, batch, zip(broken, originals, (found for _, found in failed), strict=True)
+            )
             kept = list(positions)
             for i, _ in reversed(failed):
                 del kept[i]
@@ -150,15 +157,14 @@ class Pipeline:
             self._run_aside(frame, batch, aside, parts or split(frame), before)
 
     def _explain(
-        self, frame: Frame, batch: Batch, broken: Sequence[tuple[int, Sequence[Any]]]
+        self, frame: Frame, batch: Batch, broken: Iterable[tuple[int, bytes, Sequence[Any]]]
     ) -> list[int]:
-        """Fail records, given as (index, values of the rules), for what the plain evaluator would name first.
+        """Fail records, given as (index, bytes, values of the rules), for what the plain evaluator would name first.
 
         Returns the indexes of those in which it finds nothing: it has the last word.
         """
         sound = []
-        originals = originals_of(frame, [index for index, _ in broken])
-        for (index, values), original in zip(broken, originals, strict=True):
+        for index, original, values in broken:
             row: dict[str, Any] = {}
             for steps, value in zip(self._steps, values, strict=True):
                 if value is not None:
@@ -170,6 +176,19 @@ class Pipeline:
             else:
                 sound.append(index)
         return sound
+
+    def _excerpt(self, frame: Frame, indexes: list[int], decoded: list[Any]) -> list[bytes] | None:
+        """The bytes of some records of a frame that was decoded whole; None when it must be split for them."""
+        if frame.meta.layout != MESSAGES or isinstance(frame, Pulled):
+            return None
+        found = messages_near_an_end(frame.body, indexes, frame.count)
+        if found is None:
+            return None
+        try:
+            again = list(map(self._decode, found))
+        except msgspec.MsgspecError:
+            return None
+        return found if again == [decoded[index] for index in indexes] else None
 
     def _decode_frame(self, frame: Frame) -> list[Any]:
         if frame.meta.layout == MESSAGES:
@@ -394,15 +413,6 @@ def _make_context(record: dict[str, Any] | None, received: int, identity: str) -
 def split(frame: Frame) -> Sequence[tuple[bytes, bytes]]:
     """(bytes as received, JSON to decode) of every record of a frame, in order."""
     return frame.parts if isinstance(frame, Pulled) else records(frame)
-
-
-def originals_of(frame: Frame, indexes: Sequence[int]) -> list[bytes]:
-    """Some records as received, without copies of the others where that can be."""
-    if frame.meta.layout == MESSAGES and not isinstance(frame, Pulled):
-        messages = split_messages(frame.body).messages
-        return [bytes(messages[index]) for index in indexes]
-    parts = split(frame)
-    return [parts[index][0] for index in indexes]
 
 
 def _receipts(frame: Frame, indexes: Sequence[int]) -> list[str]:

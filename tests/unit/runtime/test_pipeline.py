@@ -1,6 +1,7 @@
 """The pipeline: one bad record never affects its neighbours, and both ways of running a mapping agree."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -127,6 +128,28 @@ def test_a_bad_record_fails_with_its_reason_and_its_neighbours_land(
     (failure,) = batch.failures
     assert (failure.code, failure.path, failure.offset, failure.receipt) == (code, path, 101, "r-1")
     assert failure.original == (bad if isinstance(bad, bytes) else json.dumps(bad).encode())
+
+
+@pytest.mark.parametrize("place", [0, 1, 7, 49, 50, 93, 98, 99])
+def test_bytes_of_a_failed_record_are_its_own_wherever_it_stands_in_its_request(place: int) -> None:
+    records: list[Any] = [{**GOOD, "id": str(n), "not mapped": n} for n in range(100)]
+    records[place] = {"id": str(place), "n": -1, "not mapped": "é"}
+    (failure,) = ran(pipeline(), frame(records)).failures
+    assert failure.original == json.dumps(records[place]).encode()
+
+
+@pytest.mark.parametrize("other", [{"id": "x", "n": -1}, {"id": "x", "a": 5}, {"id": "x"}])
+@pytest.mark.parametrize("place", [3, 36])
+def test_bytes_of_a_failed_record_are_not_taken_from_another_array_of_its_request(
+    place: int, other: dict[str, Any]
+) -> None:
+    records: list[Any] = [{**GOOD, "id": str(n)} for n in range(40)]
+    records[place] = {"id": str(place), "n": -1}
+    given = frame(records)
+    others = b",".join([json.dumps(other).encode()] * 150)
+    body = given.body[:-1] + b',"others":[' + others + b"]}"
+    (failure,) = ran(pipeline(), replace(given, body=body)).failures
+    assert failure.original == json.dumps(records[place]).encode()
 
 
 @pytest.mark.parametrize(
