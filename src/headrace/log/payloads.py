@@ -41,23 +41,24 @@ def messages_near_an_end(body: bytes, indexes: Sequence[int], count: int) -> lis
     if opening is None:
         return None
     begin, first, last = opening[1], indexes[0], indexes[-1]
+    from_start = last < count - first
     length = len(body) // count
     around = 8 * length + len(begin)
-    if last < count - first:
+    if from_start:
         expected = (last + 2) * length
         cut = body.find(begin, expected, expected + around)
-        text = body[:cut].rstrip()[:-1] + b"]}"
     else:
         expected = max((first - 1) * length, 0)
         cut = body.rfind(begin, max(expected - around, 0), expected)
-        text = body[: opening.start(1)] + body[cut:]
     if cut < 0:
         return None
+    start = opening.start(1)
+    text = body[:cut].rstrip()[:-1] + b"]}" if from_start else body[:start] + body[cut:]
     try:
         messages = split_messages(text).messages
     except msgspec.DecodeError:
         return None
-    before = 0 if last < count - first else count - len(messages)
+    before = 0 if from_start else count - len(messages)
     if not before <= first <= last < before + len(messages):
         return None
     return [bytes(messages[index - before]) for index in indexes]
