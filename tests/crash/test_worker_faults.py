@@ -199,6 +199,50 @@ def test_p7_large_records_wait_in_the_log_not_in_memory_while_the_lake_does_not_
     site.close()
 
 
+PADDED = Rule("EXPRESSION", "rpad(id, 2500, 'x')", "_id")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        (PADDED,),
+        (PADDED, Rule("EXPRESSION", "nullify()", "n")),
+        (Rule("EXPRESSION", "[rpad(id, 1250, 'x'), rpad(id, 1250, 'y')]", "tags"),),
+        (Rule("STATIC", "x" * 2_500, "_id"),),
+    ],
+    ids=["a text", "a text, record by record", "an array", "a constant"],
+)
+@pytest.mark.parametrize("together", [1, 20])
+def test_p7_what_a_mapping_makes_of_small_records_waits_in_the_log_not_in_memory(
+    site: Site, monkeypatch: pytest.MonkeyPatch, rules: tuple[Rule, ...], together: int
+) -> None:
+    full, count, made = 500_000, 600, 2_500
+    monkeypatch.setattr(landing, "FULL_BYTES", full)
+    site.one("begin")
+    site.land()
+    publish(site, 2, rules, tags=Field("array", items=Field("string")))
+    bodies = [b"\n".join(one(n + i) for i in range(together)) for n in range(0, count, together)]
+    append(site, [(LINES, 2, together, body) for body in bodies])
+    worker = site.worker
+    assert worker is not None
+    waiting = list[int]()
+    real = worker._run
+
+    def run(frame: Any) -> bool:
+        taken = real(frame)
+        waiting.append(sum(f.batch.records for f in worker.flows.values() if f.batch))
+        return taken
+
+    monkeypatch.setattr(worker, "_run", run)
+    worker.interval = 3600.0
+    while worker.step():
+        pass
+    worker.finish()
+    assert max(waiting) * made < full * 1.5
+    assert found(site, "count(*)") == [(count + 1,)]
+    site.close()
+
+
 @pytest.mark.parametrize(("bad", "commits"), [(False, 4), (True, 2)])
 def test_a_batch_with_failures_takes_twice_as_many_records_for_its_two_commits(
     site: Site, bad: bool, commits: int

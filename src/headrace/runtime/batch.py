@@ -18,6 +18,8 @@ _ATTRIBUTES = {
     "sourcePartition": "partition", "sourceOffset": "offset", "receiptId": "receipt", "ingestTime": "received",
 }  # fmt: skip
 """Columns of failed records that have other names than what they are made of."""
+WEIGHED_TOGETHER = 64
+"""Rows whose values are weighed at once: it takes a fixed time, and a frame may have one row."""
 UNHOLDABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 """What building a column raises for a value that it cannot hold."""
 
@@ -50,6 +52,8 @@ class Batch:
     sequence: int = 0
     first_received: int = 0
     input_bytes: int = 0
+    made_bytes: int = 0
+    """By how much what the mapping made is larger than what came in, roughly."""
     values: list[list[Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
@@ -59,6 +63,13 @@ class Batch:
     failures: list[Failure] = field(default_factory=list)
     warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
     frames: list[Frame] = field(default_factory=list)
+    _weighed: tuple[int, int] = (0, 0)
+    """Rows and bytes of input whose values are in `made_bytes`."""
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory until the batch has landed, roughly."""
+        return self.input_bytes + self.made_bytes
 
     @property
     def records(self) -> int:
@@ -73,6 +84,14 @@ class Batch:
         self.input_bytes += frame.size
         self.frames.append(frame)
         self.pipeline.run(frame, self)
+        if len(self.offsets) - self._weighed[0] >= WEIGHED_TOGETHER:
+            self._weigh()
+
+    def _weigh(self) -> None:
+        rows, size = self._weighed
+        made = self.pipeline.weight(self, rows)
+        self.made_bytes += max(0, made - (self.input_bytes - size))
+        self._weighed = len(self.offsets), self.input_bytes
 
     def good(self, batch_id: str) -> pa.Table | None:
         """The good rows with their system metadata, or None. Rows Arrow cannot hold become failures first."""

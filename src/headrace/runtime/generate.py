@@ -36,7 +36,7 @@ from headrace.mapping.syntax import (
 from headrace.mapping.values import truth
 from headrace.runtime import inline
 from headrace.runtime.columns import instant
-from headrace.runtime.shapes import Column, NoShape, Template
+from headrace.runtime.shapes import Column, NoShape, Template, rules_of
 from headrace.runtime.sources import SourceReader, supported
 from headrace.xdm.check import FORMATS, Violation, conform, constrained, constraint
 from headrace.xdm.fields import INTEGER_BOUNDS, Field
@@ -222,7 +222,7 @@ class Generator:
             f"v{rule}"
             for column in self._columns
             if column.path[: len(path)] == path
-            for rule in _rules(column.template)
+            for rule in rules_of(column.template)
         ]
 
     def _required(self, node: Field, path: tuple[str, ...], lines: list[str]) -> None:
@@ -243,10 +243,10 @@ class Generator:
             self._required_inside(child, lines)
         if template.field.kind != "object" or not template.children:
             return
-        inside = [f"v{rule}" for rule in _rules(template)]
+        inside = [f"v{rule}" for rule in rules_of(template)]
         for name in template.field.required:
             part = template.children.get(name)
-            mine = [f"v{rule}" for rule in _rules(part)] if part else []
+            mine = [f"v{rule}" for rule in rules_of(part)] if part else []
             missing = " and ".join(f"{v} is None" for v in mine) or "True"
             exists = " or ".join(f"{v} is not None" for v in inside)
             lines.append(f"if ({missing}) and ({exists}): {self._fail}")
@@ -256,7 +256,7 @@ class Generator:
     def _assemble(self, template: Template) -> str:
         if template.rule is not None:
             return f"v{template.rule}"
-        guard = " and ".join(f"v{rule} is None" for rule in _rules(template))
+        guard = " and ".join(f"v{rule} is None" for rule in rules_of(template))
         return f"(None if {guard} else {self._literal(template)})"
 
     def _literal(self, template: Template) -> str:
@@ -381,9 +381,3 @@ def _breaks(value: Any, field: Field) -> bool:
     found: list[Violation] = []
     conform(value, field, "", found)
     return bool(found)
-
-
-def _rules(template: Template) -> list[int]:
-    if template.rule is not None:
-        return [template.rule]
-    return [rule for child in template.children.values() for rule in _rules(child)]

@@ -25,7 +25,7 @@ from headrace.testing.crashpoints import reach
 logger = logging.getLogger("headrace.landing")
 LONGEST_PAUSE = 30.0
 FULL_BYTES = 64 * 1024 * 1024
-"""Bytes as received at which a batch is landed without waiting, however few records they are: a batch is in memory."""
+"""Bytes, as received and as mapped, at which a batch is landed without waiting: it is in memory."""
 MOST_ROWS_WAITING = 200_000
 MOST_BYTES_WAITING = 4 * FULL_BYTES
 """Of all flows of the log together: what comes behind stays there."""
@@ -76,7 +76,7 @@ class FlowState:
         if batch is None:
             return False
         commits = 2 if batch.failures else 1
-        return batch.records >= rows * commits or batch.input_bytes >= FULL_BYTES * commits
+        return batch.records >= rows * commits or batch.held >= FULL_BYTES * commits
 
 
 def room(flows: Iterable[FlowState]) -> bool:
@@ -84,7 +84,7 @@ def room(flows: Iterable[FlowState]) -> bool:
     batches = [flow.batch for flow in flows if flow.batch is not None]
     return (
         sum(batch.records for batch in batches) < MOST_ROWS_WAITING
-        and sum(batch.input_bytes for batch in batches) < MOST_BYTES_WAITING
+        and sum(batch.held for batch in batches) < MOST_BYTES_WAITING
     )
 
 

@@ -17,13 +17,14 @@ from headrace.log.frames import MESSAGES, SINGLE, Frame
 from headrace.log.payloads import messages_near_an_end, records
 from headrace.mapping.apply import CompiledMapping, apply, compile_rules, place
 from headrace.mapping.functions.definition import Context
+from headrace.mapping.limits import MAX_VALUE, weight_of
 from headrace.mapping.syntax import Literal
 from headrace.model.flow import FlowRevision
 from headrace.runtime import columns as column_building
 from headrace.runtime.batch import UNHOLDABLE, Batch, Failure
 from headrace.runtime.generate import GeneratedFunction, Generator
 from headrace.runtime.pulled import Pulled, csv_header
-from headrace.runtime.shapes import Column, NoShape, columns_of
+from headrace.runtime.shapes import Column, NoShape, columns_of, growing
 from headrace.runtime.sources import ABSENT
 from headrace.runtime.validator import validator
 from headrace.xdm.check import Violation, conform
@@ -75,6 +76,7 @@ class Pipeline:
                 self._steps = [rule.destination.steps for rule in self.mapping.rules]
                 self.columns = columns_of(self._steps, self.tree)
                 self.generated = Generator(nodes, self.columns, self.tree).build()
+                self._growing = growing(nodes, self.columns)
             except NoShape as reason:
                 self.plain_because = str(reason)
         if self.generated is not None:
@@ -95,6 +97,21 @@ class Pipeline:
         else:
             for index, (original, text) in enumerate(split(frame)):
                 self._run_plain(frame, batch, index, original, text)
+
+    def weight(self, batch: Batch, start: int) -> int:
+        """Bytes, roughly, of what the mapping made for the rows from `start` on, its mere copies of input left out."""
+        if self.mapping is None:
+            return 0
+        if not batch.values:
+            return sum(weight_of(row, MAX_VALUE) for row in batch.rows[start:])
+        found = 0
+        for number in self._growing:
+            values = batch.values[number][start:]
+            if self.columns[number].scalar:
+                found += sum(map(len, filter(None, values)))
+            else:
+                found += sum(weight_of(value, MAX_VALUE) for value in values)
+        return found
 
     # -- generated ------------------------------------------------------------------------------------------
 
