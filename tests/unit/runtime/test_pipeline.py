@@ -130,6 +130,20 @@ def test_a_bad_record_fails_with_its_reason_and_its_neighbours_land(
     assert failure.original == (bad if isinstance(bad, bytes) else json.dumps(bad).encode())
 
 
+def test_a_value_that_is_copied_to_several_fields_counts_each_time_in_what_a_batch_holds() -> None:
+    records = frame([{"id": "x" * 1000, "n": 5}] * 100)
+    held = {
+        count: ran(
+            pipeline(tuple(Rule("ATTRIBUTE", "id", d) for d in ("_id", "person.last", "person.first")[:count])),
+            records,
+        ).held
+        for count in (1, 2, 3)
+    }  # fmt: skip
+    assert held[1] == records.size
+    assert 190_000 < held[2] < 220_000
+    assert 290_000 < held[3] < 320_000
+
+
 @pytest.mark.parametrize("place", [0, 1, 7, 49, 50, 93, 98, 99])
 def test_bytes_of_a_failed_record_are_its_own_wherever_it_stands_in_its_request(place: int) -> None:
     records: list[Any] = [{**GOOD, "id": str(n), "not mapped": n} for n in range(100)]
