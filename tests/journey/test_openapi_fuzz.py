@@ -17,7 +17,7 @@ from tests.journey.openapi_samples import RULES, existing, samples
 SERVICES = ["ims", "sandbox", "registry", "catalog", "identity", "conversion", "flow", "plain"]
 """The tags of the document."""
 
-EXAMPLES = 12
+EXAMPLES = 10
 """Calls of each operation: a number, not a time, so that a slow machine makes the same ones."""
 GATEWAY = ("x-api-key", "x-gw-ims-org-id", "x-sandbox-name")
 
