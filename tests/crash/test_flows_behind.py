@@ -34,8 +34,10 @@ SETS = {"f": "d", "g": "e", "h": "k"}
 class Trouble:
     """What befalls the writing of files of some tables."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.tables, self.error = set[str](), Exception()
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *tables: str, error: Exception | None = None
+    ) -> None:
+        self.tables, self.error = set(tables), error or OSError(5, "broken")
         real = commit.write_parquet
 
         def write(table: Any, rows: pa.Table) -> Any:
@@ -88,6 +90,11 @@ class Flows(Site):
     def expected(self, flow: str) -> list[str]:
         return [f"{flow}{n:04d}" for n in range(self.sent[flow])]
 
+    def check_all_land(self) -> None:
+        self.land()
+        for flow in SETS:
+            assert self.landed(flow) == self.expected(flow)
+
     def waiting(self, flow: str) -> int:
         assert self.worker is not None
         batch = self.worker.flows[flow].batch
@@ -109,8 +116,7 @@ def flows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flows]:
 def test_p7_a_flow_that_cannot_land_holds_up_no_other_and_lands_all_when_it_can(
     flows: Flows, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    trouble = Trouble(monkeypatch)
-    trouble.tables, trouble.error = {"d"}, error
+    trouble = Trouble(monkeypatch, "d", error=error)
     for _ in range(4):
         flows.send(*"fffffg")
     flows.steps()
@@ -130,8 +136,7 @@ def test_p7_flows_that_cannot_land_hold_up_no_other_though_together_they_fill_th
     flows: Flows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(landing, "MOST_ROWS_WAITING", 6)
-    trouble = Trouble(monkeypatch)
-    trouble.tables, trouble.error = {"d", "k"}, OSError(5, "broken")
+    trouble = Trouble(monkeypatch, "d", "k")
     flows.send(*"ffffhhhh")
     flows.steps(1)
     for _ in range(3):
@@ -139,9 +144,7 @@ def test_p7_flows_that_cannot_land_hold_up_no_other_though_together_they_fill_th
         flows.steps(5)
     assert flows.landed("g") == flows.expected("g")
     trouble.tables.clear()
-    flows.land()
-    for flow in SETS:
-        assert flows.landed(flow) == flows.expected(flow)
+    flows.check_all_land()
 
 
 def test_p7_a_table_whose_metadata_is_away_for_a_while_delays_its_flow_alone(flows: Flows) -> None:
@@ -173,15 +176,12 @@ def test_p7_when_too_many_flows_cannot_land_the_log_waits_and_then_lands_all_of_
     flows: Flows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(behind, "MOST", 1)
-    trouble = Trouble(monkeypatch)
-    trouble.tables, trouble.error = {"d", "k"}, OSError(5, "broken")
+    trouble = Trouble(monkeypatch, "d", "k")
     flows.send(*"ffffffhhhhhhg")
     flows.steps()
     assert flows.landed("g") == ["g0000"]
     trouble.tables.clear()
-    flows.land()
-    for flow in SETS:
-        assert flows.landed(flow) == flows.expected(flow)
+    flows.check_all_land()
 
 
 def test_p2_what_a_flow_has_caught_up_with_is_not_taken_again_when_the_log_goes_on(
@@ -191,17 +191,14 @@ def test_p2_what_a_flow_has_caught_up_with_is_not_taken_again_when_the_log_goes_
     monkeypatch.setattr(behind, "MOST", 1)
     assert flows.worker is not None
     flows.worker.interval = 3600.0
-    trouble = Trouble(monkeypatch)
-    trouble.tables, trouble.error = {"d", "k"}, OSError(5, "broken")
+    trouble = Trouble(monkeypatch, "d", "k")
     flows.send(*"ffffffhhhhhhff")
     flows.steps()
     trouble.tables = {"k"}
     flows.steps()
     assert flows.waiting("f") == 3
     trouble.tables.clear()
-    flows.land()
-    for flow in SETS:
-        assert flows.landed(flow) == flows.expected(flow)
+    flows.check_all_land()
 
 
 def test_p2_records_that_another_process_landed_meanwhile_are_not_landed_again(
@@ -224,12 +221,14 @@ def test_p2_records_that_another_process_landed_meanwhile_are_not_landed_again(
 def test_p7_a_pulled_flow_that_cannot_land_takes_no_more_and_lands_all_when_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor does what it holds keep another one from taking more."""
     monkeypatch.setattr(landing, "LONGEST_PAUSE", 0.05)
-    trouble = Trouble(monkeypatch)
-    trouble.tables, trouble.error = {"data-1"}, OSError(5, "broken")
+    monkeypatch.setattr(landing, "MOST_ROWS_WAITING", 1)
+    trouble = Trouble(monkeypatch, "data-1")
     kinesis = FakeKinesis(SHARD)
     auth = {**AUTH, "endpointUrl": kinesis.url}
     flow = PulledFlow(tmp_path, KINESIS, Settings(AUTH_SPEC, auth, {"stream": "orders"}, FLOW))
+    flow.add("beside", "data-2")
     try:
         kinesis.shards[SHARD].put(b'{"n": 0}')
         flow.until(lambda: flow.told("retry") != [])
@@ -241,7 +240,42 @@ def test_p7_a_pulled_flow_that_cannot_land_takes_no_more_and_lands_all_when_it_c
         assert state is not None
         assert state.batch is not None
         assert state.batch.records == 1
+        beside = flow.pulling.state("beside")
+        assert beside is not None
+        flow.until(lambda: beside.watermark.landed == 4)
         trouble.tables.clear()
+        flow.until(lambda: state.watermark.landed == 4)
+        for dataset_id in ("data-1", "data-2"):
+            assert sorted(row["n"] for row in flow.rows(dataset_id=dataset_id)) == [0, 1, 2, 3]
+    finally:
+        flow.close()
+        kinesis.close()
+
+
+def test_p7_pulled_flows_take_no_more_while_what_they_hold_together_waits_to_land(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "MOST_ROWS_WAITING", 1)
+    kinesis = FakeKinesis(SHARD)
+    auth = {**AUTH, "endpointUrl": kinesis.url}
+    flow = PulledFlow(tmp_path, KINESIS, Settings(AUTH_SPEC, auth, {"stream": "orders"}, FLOW))
+    flow.pulling.interval = 3600.0
+
+    def waiting() -> int:
+        state = flow.pulling.state(FLOW)
+        return state.batch.records if state and state.batch else 0
+
+    try:
+        kinesis.shards[SHARD].put(b'{"n": 0}')
+        flow.until(lambda: waiting() == 1)
+        for n in range(1, 4):
+            kinesis.shards[SHARD].put(b'{"n": %d}' % n)
+        puller = flow.pulling.flows[FLOW].puller
+        flow.until(lambda: puller._bytes > 0 or waiting() > 1)
+        for _ in range(20):
+            flow.pulling.step()
+        assert waiting() == 1
+        flow.pulling.interval = 0.0
         flow.until(lambda: flow.landed == 4)
         assert sorted(row["n"] for row in flow.rows()) == [0, 1, 2, 3]
     finally:
@@ -257,7 +291,6 @@ def test_p2_whatever_tables_are_in_trouble_when_each_record_lands_once_and_in_or
     monkeypatch.setattr(behind, "MOST", dice.choice([1, 2, 8]))
     monkeypatch.setattr(landing, "MOST_ROWS_WAITING", dice.choice([7, 100]))
     trouble = Trouble(monkeypatch)
-    trouble.error = OSError(5, "broken")
     for _ in range(25):
         match dice.randrange(4):
             case 0:
@@ -270,6 +303,4 @@ def test_p2_whatever_tables_are_in_trouble_when_each_record_lands_once_and_in_or
                 flows.send(*dice.choices(list(SETS), k=dice.randint(1, 12)))
                 flows.steps(dice.randint(0, 3))
     trouble.tables.clear()
-    flows.land()
-    for flow in SETS:
-        assert flows.landed(flow) == flows.expected(flow)
+    flows.check_all_land()

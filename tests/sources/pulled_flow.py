@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,13 @@ class PulledFlow:
         self.store.create(Scope(SCOPE.org, ""), "sandboxes", SCOPE.sandbox, {"name": "prod"})
         auth = {"specName": settings.auth_spec, "params": dict(settings.auth)}
         self.store.create(SCOPE, "connections", BASE, {"state": "enabled", "auth": auth})
-        source = {"id": "source-1", "connectionSpec": {"id": spec_id, "version": "1.0"}}
-        self.store.create(
-            SCOPE, "flows", FLOW,
-            {"state": "enabled", "revision": 1, "baseConnectionId": BASE,
-             "inheritedAttributes": {"sourceConnections": [source]}},
-        )  # fmt: skip
+        self._source = {"connectionSpec": {"id": spec_id, "version": "1.0"}}
         params = {"connectionId": BASE, "params": dict(settings.params), "reset": "earliest"}
-        Revisions(self.store).add(
-            FlowRevision(
-                FLOW, 1, SCOPE.org, SCOPE.sandbox, "data-1", "schema-1", "1.0", TREE.to_json(), rules,
-                source=spec_id, source_params=params, **payload,
-            )
+        self._revision = FlowRevision(
+            FLOW, 1, SCOPE.org, SCOPE.sandbox, "data-1", "schema-1", "1.0", TREE.to_json(), rules,
+            source=spec_id, source_params=params, **payload,
         )  # fmt: skip
+        self.add(FLOW, "data-1")
         self.events: list[dict[str, Any]] = []
         self.pulling = Pulling(
             directory,
@@ -58,6 +53,16 @@ class PulledFlow:
             Egress("127.0.0.1"),
         )
 
+    def add(self, id: str, dataset_id: str) -> None:
+        """A flow that reads the same into another data set."""
+        source = {"id": f"source of {id}", **self._source}
+        self.store.create(
+            SCOPE, "flows", id,
+            {"state": "enabled", "revision": 1, "baseConnectionId": BASE,
+             "inheritedAttributes": {"sourceConnections": [source]}},
+        )  # fmt: skip
+        Revisions(self.store).add(replace(self._revision, flow_id=id, dataset_id=dataset_id))
+
     def until(self, true: Callable[[], bool], patience: float = 15.0) -> None:
         deadline = time.monotonic() + patience
         while not true():
@@ -65,9 +70,9 @@ class PulledFlow:
             if not self.pulling.step():
                 time.sleep(0.01)
 
-    def rows(self, failed: bool = False) -> list[dict[str, Any]]:
+    def rows(self, failed: bool = False, dataset_id: str = "data-1") -> list[dict[str, Any]]:
         """What is in the data set's table, or in that of failed records, by position."""
-        name = "data-1_failed" if failed else "data-1"
+        name = f"{dataset_id}_failed" if failed else dataset_id
         return list(self.lake.table(SCOPE.sandbox, name).scan().to_arrow().to_pylist())
 
     @property

@@ -28,7 +28,7 @@ FULL_BYTES = 64 * 1024 * 1024
 """Bytes, as received and as mapped, at which a batch is landed without waiting: it is in memory."""
 MOST_ROWS_WAITING = 200_000
 MOST_BYTES_WAITING = 4 * FULL_BYTES
-"""Of all flows of the log together: what comes behind stays there."""
+"""Of all flows of the log, and as much of all that are pulled: what comes behind stays where it is."""
 Report = Callable[[dict[str, Any]], None]
 
 

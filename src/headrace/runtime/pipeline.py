@@ -24,9 +24,10 @@ from headrace.runtime import columns as column_building
 from headrace.runtime.batch import UNHOLDABLE, Batch, Failure
 from headrace.runtime.generate import GeneratedFunction, Generator
 from headrace.runtime.pulled import Pulled, csv_header
-from headrace.runtime.shapes import Column, NoShape, columns_of, growing
+from headrace.runtime.shapes import Column, NoShape, columns_of
 from headrace.runtime.sources import ABSENT
 from headrace.runtime.validator import validator
+from headrace.runtime.weight import growing, weight_of_columns
 from headrace.xdm.check import Violation, conform
 from headrace.xdm.fields import Field
 
@@ -102,16 +103,9 @@ class Pipeline:
         """Bytes, roughly, of what the mapping made for the rows from `start` on, its mere copies of input left out."""
         if self.mapping is None:
             return 0
-        if not batch.values:
-            return sum(weight_of(row, MAX_VALUE) for row in batch.rows[start:])
-        found = 0
-        for number in self._growing:
-            values = batch.values[number][start:]
-            if self.columns[number].scalar:
-                found += sum(map(len, filter(None, values)))
-            else:
-                found += sum(weight_of(value, MAX_VALUE) for value in values)
-        return found
+        if batch.values:
+            return weight_of_columns(self._growing, batch.values, start)
+        return sum(weight_of(row, MAX_VALUE) for row in batch.rows[start:])
 
     # -- generated ------------------------------------------------------------------------------------------
 

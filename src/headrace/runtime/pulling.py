@@ -16,7 +16,7 @@ from headrace.lake.catalog import Lake
 from headrace.lake.upkeep import Upkeep
 from headrace.log.frames import LOG_PARTITION
 from headrace.runtime import commits
-from headrace.runtime.landing import FlowState, Lander, Outcome
+from headrace.runtime.landing import FlowState, Lander, Outcome, room
 from headrace.runtime.opening import Wanted, Watch, settings_of
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.pull import Begun, Puller, Read, Stopped
@@ -80,8 +80,11 @@ class Pulling:
             self._looked = now
             self._look()
         busy = False
+        # a flow that cannot land takes no more, and must not keep the others from it
+        more = room(flow.state for flow in self.flows.values() if not flow.state.failures)
         for flow in list(self.flows.values()):
-            busy |= self._take(flow, now)
+            if more:
+                busy |= self._take(flow, now)
             self._land_when_due(flow, now)
             self._tell_lag(flow, now)
         return busy

@@ -6,11 +6,9 @@ destinations have no generated shape: such mappings run in the plain evaluator.
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.mapping.syntax import Node, Path
 from headrace.xdm.fields import Field
 
 Steps = tuple[str | int, ...]
@@ -58,22 +56,6 @@ def columns_of(destinations: Sequence[Steps], tree: Field) -> list[Column]:
         ):
             raise NoShape("one destination lies inside another")
     return ordered
-
-
-def growing(nodes: Sequence[Node], columns: Sequence[Column]) -> list[int]:
-    """Columns whose values may take more room than the record that they are made of, by their numbers: all but
-    those of fixed size and those that hold what one path alone reads."""
-    read = Counter(node for node in nodes if isinstance(node, Path))
-
-    def copied(node: Node) -> bool:
-        return isinstance(node, Path) and read[node] == 1
-
-    return [
-        number
-        for number, column in enumerate(columns)
-        if (not column.scalar or column.template.field.kind == "string")
-        and not all(copied(nodes[rule]) for rule in rules_of(column.template))
-    ]
 
 
 def rules_of(template: Template) -> list[int]:
